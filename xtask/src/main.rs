@@ -1,0 +1,18 @@
+//! What a contributor runs: `cargo xtask cluster`, `cargo xtask test`, `cargo xtask bench`.
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+/// One module per task; each takes its own arguments and returns when it is done.
+#[derive(Subcommand)]
+enum Task {}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().task {}
+}

@@ -1,0 +1,21 @@
+//! `fsmasq`, a prefix for a command: everything that the command starts sees 9p file systems as ext4.
+//!
+//! The binary is a thin face of this library: [`Launcher`] is what it does, [`Rules`] say what is shown
+//! as what. See ARCHITECTURE.md for the map of the modules; dependencies point one way:
+//! `launch` → `tracer` → `handlers` → `ptrace`, `rewrite`, `rules` → `arch`.
+
+pub mod arch;
+pub mod cli;
+pub mod command;
+pub mod handlers;
+mod launch;
+pub mod log;
+pub mod ptrace;
+pub mod rewrite;
+pub mod rules;
+pub mod sandbox;
+pub mod seccomp;
+pub mod tracer;
+
+pub use launch::{LaunchError, Launcher, Logging};
+pub use rules::{FsType, Mapping, Profile, Rules, Scope};

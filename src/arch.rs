@@ -1,0 +1,211 @@
+//! x86-64: registers, system call numbers and the ABIs of a 64-bit kernel's tasks.
+//!
+//! Everything that depends on the processor is here; `Abi` is the question that the rest asks.
+//! Numbers: Linux arch/x86/entry/syscalls/syscall_{64,32}.tbl.
+
+use libc::user_regs_struct;
+
+#[cfg(not(target_arch = "x86_64"))]
+compile_error!("fsmasq runs on x86-64 only so far");
+
+/// How a system call was made: which numbers, which registers, which struct layouts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Abi {
+    /// `syscall` in 64-bit code.
+    X86_64,
+    /// `int 0x80`, or `sysenter`/`syscall` in 32-bit code.
+    I386,
+    /// 64-bit code with 32-bit pointers: the 64-bit numbers with bit 30 set.
+    X32,
+}
+
+/// Bit that marks an x32 call (`__X32_SYSCALL_BIT`, asm/unistd.h).
+pub const X32_BIT: u32 = 0x4000_0000;
+/// `AUDIT_ARCH_X86_64` and `AUDIT_ARCH_I386` (linux/audit.h), as seccomp reports them.
+pub const AUDIT_ARCH_X86_64: u32 = 0xC000_003E;
+pub const AUDIT_ARCH_I386: u32 = 0x4000_0003;
+/// The code segment of 64-bit user code (`__USER_CS`); 32-bit code has 0x23.
+const USER_CS_64: u64 = 0x33;
+/// `syscall`, `sysenter` and `int 0x80` are all two bytes long; after a `sysenter` the kernel
+/// reports the address behind the vdso's `int 0x80`, so stepping back works for it as well.
+const SYSCALL_INSTRUCTION_BYTES: u64 = 2;
+
+/// A system call that some handler wants to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Call {
+    Open,
+    Openat,
+    Openat2,
+    Statfs,
+    Fstatfs,
+    Statfs64,
+    Fstatfs64,
+    Statmount,
+}
+
+impl Call {
+    /// The name as in syscalls(2).
+    pub fn name(self) -> &'static str {
+        match self {
+            Call::Open => "open",
+            Call::Openat => "openat",
+            Call::Openat2 => "openat2",
+            Call::Statfs => "statfs",
+            Call::Fstatfs => "fstatfs",
+            Call::Statfs64 => "statfs64",
+            Call::Fstatfs64 => "fstatfs64",
+            Call::Statmount => "statmount",
+        }
+    }
+
+    /// Its number under `abi` (without the x32 bit), where that ABI has it.
+    pub fn number(self, abi: Abi) -> Option<u32> {
+        match (self, abi) {
+            (Call::Open, Abi::I386) => Some(5),
+            (Call::Open, _) => Some(2),
+            (Call::Openat, Abi::I386) => Some(295),
+            (Call::Openat, _) => Some(257),
+            (Call::Openat2, _) => Some(437),
+            (Call::Statfs, Abi::I386) => Some(99),
+            (Call::Statfs, _) => Some(137),
+            (Call::Fstatfs, Abi::I386) => Some(100),
+            (Call::Fstatfs, _) => Some(138),
+            (Call::Statfs64, Abi::I386) => Some(268),
+            (Call::Fstatfs64, Abi::I386) => Some(269),
+            (Call::Statfs64 | Call::Fstatfs64, _) => None,
+            (Call::Statmount, _) => Some(457),
+        }
+    }
+
+    /// The call behind a number, if it is one that is handled.
+    pub fn from_number(abi: Abi, number: u64) -> Option<Call> {
+        let number = low32(number) & !x32_bit(abi);
+        crate::handlers::HANDLED
+            .iter()
+            .map(|handled| handled.call)
+            .find(|call| call.number(abi) == Some(number))
+    }
+}
+
+/// A call that the tracer makes a task execute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Injected {
+    Mmap,
+    Munmap,
+    MemfdCreate,
+    Openat,
+    Openat2,
+    Dup3,
+    Close,
+}
+
+impl Injected {
+    pub fn name(self) -> &'static str {
+        match self {
+            Injected::Mmap => "mmap",
+            Injected::Munmap => "munmap",
+            Injected::MemfdCreate => "memfd_create",
+            Injected::Openat => "openat",
+            Injected::Openat2 => "openat2",
+            Injected::Dup3 => "dup3",
+            Injected::Close => "close",
+        }
+    }
+
+    fn number(self, abi: Abi) -> u64 {
+        let (x86_64, i386) = match self {
+            Injected::Mmap => (9, 192), // mmap2: the offset is in pages, and ours is 0
+            Injected::Munmap => (11, 91),
+            Injected::MemfdCreate => (319, 356),
+            Injected::Openat => (257, 295),
+            Injected::Openat2 => (437, 437),
+            Injected::Dup3 => (292, 330),
+            Injected::Close => (3, 6),
+        };
+        match abi {
+            Abi::I386 => i386,
+            Abi::X86_64 | Abi::X32 => x86_64 | u64::from(x32_bit(abi)),
+        }
+    }
+}
+
+fn x32_bit(abi: Abi) -> u32 {
+    if abi == Abi::X32 { X32_BIT } else { 0 }
+}
+
+/// The low 32 bits: what the kernel looks at in an `int` or `unsigned` argument.
+#[allow(clippy::cast_possible_truncation)] // the point of the function
+pub fn low32(value: u64) -> u32 {
+    (value & 0xFFFF_FFFF) as u32
+}
+
+/// An `int` argument, such as a descriptor.
+pub fn int_argument(value: u64) -> i32 {
+    low32(value).cast_signed()
+}
+
+/// The registers of a stopped task.
+#[derive(Debug, Clone, Copy)]
+pub struct Registers(pub user_regs_struct);
+
+impl Registers {
+    /// The ABI that the code segment and number suggest. A 64-bit program's `int 0x80` can't be told
+    /// this way: where seccomp or PTRACE_GET_SYSCALL_INFO says the architecture, believe that instead.
+    pub fn likely_abi(&self) -> Abi {
+        if self.0.cs != USER_CS_64 {
+            Abi::I386
+        } else if low32(self.0.orig_rax) & X32_BIT != 0 {
+            Abi::X32
+        } else {
+            Abi::X86_64
+        }
+    }
+
+    /// The number of the call that the task is in.
+    pub fn number(&self) -> u64 {
+        self.0.orig_rax
+    }
+
+    /// The six arguments in the kernel's order; those of i386 without their upper halves.
+    pub fn arguments(&self, abi: Abi) -> [u64; 6] {
+        let r = &self.0;
+        match abi {
+            Abi::X86_64 | Abi::X32 => [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9],
+            Abi::I386 => [r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp].map(|v| u64::from(low32(v))),
+        }
+    }
+
+    /// What the call returned: a value, or a negative errno. Only meaningful at an exit stop.
+    pub fn result(&self, abi: Abi) -> i64 {
+        match abi {
+            Abi::I386 => i64::from(int_argument(self.0.rax)),
+            Abi::X86_64 | Abi::X32 => self.0.rax.cast_signed(),
+        }
+    }
+
+    pub fn set_result(&mut self, value: i64) {
+        self.0.rax = value.cast_unsigned();
+    }
+
+    /// Makes the task, stopped at a call's entry, skip it: no call has the number -1.
+    pub fn skip_call(&mut self) {
+        self.0.orig_rax = u64::MAX;
+    }
+
+    /// From an exit stop: execute the same instruction again, as the call `call` with `arguments`.
+    pub fn inject(&mut self, abi: Abi, call: Injected, arguments: [u64; 6]) {
+        let r = &mut self.0;
+        r.rip -= SYSCALL_INSTRUCTION_BYTES;
+        r.rax = call.number(abi);
+        // The kernel restarts interrupted calls by orig_rax and rax; a positive rax is never restarted.
+        r.orig_rax = r.rax;
+        match abi {
+            Abi::X86_64 | Abi::X32 => {
+                [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9] = arguments;
+            }
+            Abi::I386 => {
+                [r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp] = arguments;
+            }
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Giving a task a descriptor with content of ours. A descriptor can only be made by the task itself,
+//! so the task is made to execute the calls for it.
+
+use super::{Environment, procfs};
+use crate::arch::{Injected, int_argument};
+use crate::ptrace::Result;
+use crate::tracer::Traced;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+
+/// `AT_FDCWD` as an argument.
+pub const AT_FDCWD: u64 = (-100i64).cast_unsigned();
+/// One page: room for any path.
+const PAGE_BYTES: u64 = 4096;
+/// memfd_create(2): the name's limit is 249 bytes.
+const MEMFD_NAME_BYTES: usize = 249;
+const MFD_CLOEXEC: u64 = 1;
+const MFD_ALLOW_SEALING: u64 = 2;
+
+/// What the descriptor is to be.
+#[derive(Debug)]
+pub struct Wanted<'a> {
+    /// Shown by readlink, behind `/memfd:`.
+    pub name: &'a [u8],
+    pub content: &'a [u8],
+    /// O_RDONLY, O_WRONLY or O_RDWR; a read-only one is sealed.
+    pub access: i32,
+    pub close_on_exec: bool,
+    /// The descriptor to replace; None for a new one.
+    pub replaced: Option<i32>,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub enum Given {
+    /// The task's descriptor, and the tracer's own handle on the content.
+    Descriptor(i32, File),
+    /// An injected call failed; the task is as it was before.
+    Refused { call: Injected, errno: nix::Error },
+}
+
+/// A failed injected call.
+struct Refusal(Injected, nix::Error);
+
+/// Makes the descriptor. The task's memory is not used: small stacks, red zones and strings shared
+/// between threads leave no safe place, so it maps a page for the time being.
+pub async fn give(task: &Traced, environment: &Environment, wanted: &Wanted<'_>) -> Result<Given> {
+    let mut page = match Page::map(task).await? {
+        Ok(page) => page,
+        Err(Refusal(call, errno)) => return Ok(Given::Refused { call, errno }),
+    };
+    let given = with_page(task, environment, wanted, &mut page).await;
+    page.unmap(task).await?;
+    Ok(match given? {
+        Ok((fd, file)) => Given::Descriptor(fd, file),
+        Err(Refusal(call, errno)) => Given::Refused { call, errno },
+    })
+}
+
+async fn with_page(
+    task: &Traced,
+    environment: &Environment,
+    wanted: &Wanted<'_>,
+    page: &mut Page,
+) -> Result<std::result::Result<(i32, File), Refusal>> {
+    let name = &wanted.name[..wanted.name.len().min(MEMFD_NAME_BYTES)];
+    page.put(task, environment, name)?;
+    let mut closed = None;
+    let flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+    let memfd = match inject(task, Injected::MemfdCreate, [page.address, flags, 0]).await? {
+        // The descriptor that is to be replaced took the last number: give that back first. The
+        // program has not seen it yet.
+        Err(Refusal(_, nix::Error::EMFILE)) if wanted.replaced.is_some() => {
+            closed = wanted.replaced;
+            let number = closed.map_or(u64::MAX, descriptor_argument);
+            if let Err(refusal) = inject(task, Injected::Close, [number, 0, 0]).await? {
+                return Ok(Err(refusal));
+            }
+            let at_exec = if wanted.close_on_exec { MFD_CLOEXEC } else { 0 };
+            inject(task, Injected::MemfdCreate, [page.address, at_exec | MFD_ALLOW_SEALING, 0]).await?
+        }
+        answer => answer,
+    };
+    let memfd = match memfd {
+        Ok(memfd) => memfd,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let refused = |error: std::io::Error| {
+        Refusal(Injected::MemfdCreate, nix::Error::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+    };
+    let file = match fill(task, int_argument(memfd), wanted) {
+        Ok(file) => file,
+        Err(error) => {
+            inject(task, Injected::Close, [memfd, 0, 0]).await?.ok();
+            return Ok(Err(refused(error)));
+        }
+    };
+    if closed.is_some() {
+        // No number is left to open it read-only: sealed, it can't be written either.
+        return Ok(Ok((int_argument(memfd), file)));
+    }
+    let target = wanted.replaced.map_or(memfd, descriptor_argument);
+    let opened = reopen(task, environment, page, memfd, wanted.access).await?;
+    let source = opened.unwrap_or(memfd);
+    let cloexec = if wanted.close_on_exec { libc::O_CLOEXEC.cast_unsigned() } else { 0 };
+    let mut result = Ok(());
+    if source != target {
+        let arguments = [source, target, u64::from(cloexec)];
+        result = inject(task, Injected::Dup3, arguments).await?.map(drop);
+        inject(task, Injected::Close, [source, 0, 0]).await?.ok();
+    }
+    if memfd != target && memfd != source {
+        inject(task, Injected::Close, [memfd, 0, 0]).await?.ok();
+    }
+    Ok(result.map(|()| (int_argument(target), file)))
+}
+
+/// Opens the memfd once more with the access that the program asked for: a read-only descriptor then
+/// answers a write with EBADF, as procfs's own does. None where that can't be had (no /proc).
+async fn reopen(
+    task: &Traced,
+    environment: &Environment,
+    page: &Page,
+    memfd: u64,
+    access: i32,
+) -> Result<Option<u64>> {
+    // A thread may have descriptors of its own; older kernels and gVisor lack thread-self.
+    for folder in ["thread-self", "self"] {
+        page.put(task, environment, format!("/proc/{folder}/fd/{memfd}").as_bytes())?;
+        let flags = u64::from((access | libc::O_CLOEXEC).cast_unsigned());
+        if let Ok(fd) = inject(task, Injected::Openat, [AT_FDCWD, page.address, flags]).await? {
+            return Ok(Some(fd));
+        }
+    }
+    Ok(None)
+}
+
+/// Writes the content by the tracer's own handle.
+fn fill(task: &Traced, memfd: i32, wanted: &Wanted<'_>) -> std::io::Result<File> {
+    let Some(mut file) = procfs::open_memfd(task.tid, memfd)? else {
+        // A sibling that shares the descriptors put something else there.
+        return Err(std::io::Error::from_raw_os_error(libc::EBADF));
+    };
+    file.write_all(wanted.content)?;
+    if wanted.access == libc::O_RDONLY {
+        file.set_permissions(std::fs::Permissions::from_mode(0o444))?;
+        let seals = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
+        // SAFETY: no pointers; a descriptor that we own.
+        if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) } == -1 {
+            return Err(std::io::Error::last_os_error());
+        }
+    }
+    Ok(file)
+}
+
+/// A page of the task's memory that nobody else knows.
+pub struct Page {
+    pub address: u64,
+}
+
+impl Page {
+    async fn map(task: &Traced) -> Result<std::result::Result<Page, Refusal>> {
+        let protection = u64::from((libc::PROT_READ | libc::PROT_WRITE).cast_unsigned());
+        let flags = u64::from((libc::MAP_PRIVATE | libc::MAP_ANONYMOUS).cast_unsigned());
+        let no_file = (-1i64).cast_unsigned();
+        let arguments = [0, PAGE_BYTES, protection, flags, no_file, 0];
+        let address = task.inject(Injected::Mmap, arguments).await?;
+        Ok(address.map(|address| Page { address }).map_err(|e| Refusal(Injected::Mmap, e)))
+    }
+
+    /// Maps a page with `string` in it; None where the task may not map memory.
+    pub async fn with_string(
+        task: &Traced,
+        environment: &Environment,
+        string: &[u8],
+    ) -> Result<Option<Page>> {
+        let Ok(page) = Page::map(task).await? else { return Ok(None) };
+        page.put(task, environment, string)?;
+        Ok(Some(page))
+    }
+
+    /// Writes a string, cut to the page, and its NUL.
+    fn put(&self, task: &Traced, environment: &Environment, string: &[u8]) -> Result<()> {
+        let mut bytes = string.to_vec();
+        bytes.truncate(usize::try_from(PAGE_BYTES - 1).unwrap_or(0));
+        bytes.push(0);
+        task.with_stopped(|stopped| environment.memory.write(stopped, self.address, &bytes))
+    }
+
+    pub async fn unmap(self, task: &Traced) -> Result<()> {
+        task.inject(Injected::Munmap, [self.address, PAGE_BYTES, 0, 0, 0, 0]).await.map(drop)
+    }
+}
+
+fn descriptor_argument(fd: i32) -> u64 {
+    u64::from(fd.cast_unsigned())
+}
+
+async fn inject(
+    task: &Traced,
+    call: Injected,
+    [a, b, c]: [u64; 3],
+) -> Result<std::result::Result<u64, Refusal>> {
+    Ok(task.inject(call, [a, b, c, 0, 0, 0]).await?.map_err(|errno| Refusal(call, errno)))
+}

@@ -1,0 +1,291 @@
+//! Files that a profile supplies where the sandbox lacks them, or lacks their writes.
+//!
+//! A supplied file is a memfd of the opener's own with the file's present content. Written content is
+//! taken over at the next open of the same file by anybody: the tracer keeps a handle on what it gave
+//! for writing. Readers of such files open, read and close, so an open is when they look.
+
+use super::open::Request;
+use super::{Environment, descriptor, procfs};
+use crate::arch::{Call, Injected, int_argument};
+use crate::log::Rewritten;
+use crate::ptrace::Result;
+use crate::rules::profile::{FileRule, Profile, Supply, When, last_component};
+use crate::tracer::{Outcome, Traced};
+use std::cell::{OnceCell, RefCell};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::time::SystemTime;
+
+/// Handles kept per file, so that a program that opens for writing again and again costs no more.
+const WRITERS: usize = 16;
+/// What is taken over of a written file: a kernel parameter is one line.
+const VALUE_BYTES: usize = 4096;
+
+/// The supplied files and what was written to them; one for the life of a tracer.
+#[derive(Debug)]
+pub struct Files {
+    states: Vec<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    rule: FileRule,
+    /// A file that is there when the launcher starts is the machine's own business.
+    missing_at_start: bool,
+    /// Whether the machine refuses writes: tried once, by writing back what is there.
+    refuses_writes: OnceCell<bool>,
+    /// None until somebody wrote, where the rule has no content of its own.
+    value: RefCell<Option<Vec<u8>>>,
+    writers: RefCell<Vec<Writer>>,
+}
+
+/// A descriptor that was given for writing.
+#[derive(Debug)]
+struct Writer {
+    file: File,
+    seen: Vec<u8>,
+}
+
+impl Files {
+    pub fn new(profile: &Profile) -> Self {
+        let state = |rule: &FileRule| State {
+            missing_at_start: rule.literal_path().is_none_or(|p| fs::symlink_metadata(p).is_err()),
+            refuses_writes: OnceCell::new(),
+            value: RefCell::new(rule.content.as_ref().map(|content| line(content.as_bytes()))),
+            writers: RefCell::default(),
+            rule: rule.clone(),
+        };
+        Files { states: profile.files.iter().map(state).collect() }
+    }
+
+    fn find(&self, path: &[u8]) -> Option<&State> {
+        self.states.iter().find(|state| state.rule.matches(path))
+    }
+}
+
+impl State {
+    /// What the file says now.
+    fn value(&self) -> Option<Vec<u8>> {
+        let mut changed: Vec<(SystemTime, Vec<u8>)> = Vec::new();
+        for writer in self.writers.borrow_mut().iter_mut() {
+            let now = content(&writer.file);
+            if now != writer.seen && !now.is_empty() {
+                let at = writer.file.metadata().and_then(|m| m.modified());
+                changed.push((at.unwrap_or(SystemTime::UNIX_EPOCH), line(&now)));
+                writer.seen = now;
+            }
+        }
+        if let Some((_, newest)) = changed.into_iter().max_by_key(|(at, _)| *at) {
+            *self.value.borrow_mut() = Some(newest);
+        }
+        self.value.borrow().clone()
+    }
+
+    fn remember(&self, file: File) {
+        let mut writers = self.writers.borrow_mut();
+        if writers.len() == WRITERS {
+            writers.remove(0);
+        }
+        let seen = content(&file);
+        writers.push(Writer { file, seen });
+    }
+
+    fn refuses_writes(&self) -> bool {
+        *self.refuses_writes.get_or_init(|| {
+            let write_back = || {
+                let path = self.rule.literal_path()?;
+                let content = fs::read(path).ok()?;
+                let mut file = OpenOptions::new().write(true).open(path).ok()?;
+                Some(file.write_all(&content).is_err())
+            };
+            write_back().unwrap_or(false)
+        })
+    }
+}
+
+/// What is to be done about one open.
+enum Plan {
+    Nothing,
+    /// Open another file instead: by an absolute path, or by a name in the same folder.
+    StandIn(String),
+    /// Give a descriptor with this content; in place of the one that the call returned, if it did.
+    Content(Vec<u8>),
+}
+
+/// Supplies the file that `request` asked for, if a rule is for it. `result` is the kernel's answer.
+pub async fn supply(
+    task: &Traced,
+    environment: &Environment,
+    request: &Request,
+    result: i64,
+) -> Result<Outcome> {
+    let Some(path) = absolute(task, request) else { return Ok(None) };
+    let Some(state) = environment.files.find(&path) else { return Ok(None) };
+    let content = match plan(state, request, result) {
+        Plan::Nothing => return Ok(None),
+        Plan::StandIn(stand_in) => {
+            return open_stand_in(task, environment, request, &stand_in).await;
+        }
+        Plan::Content(content) => content,
+    };
+    let replaced = (result >= 0).then(|| int_argument(result.cast_unsigned()));
+    let wanted = descriptor::Wanted {
+        name: &path,
+        content: &content,
+        access: request.access(),
+        close_on_exec: request.close_on_exec(),
+        replaced,
+    };
+    match descriptor::give(task, environment, &wanted).await? {
+        descriptor::Given::Descriptor(fd, file) => {
+            if request.access() != libc::O_RDONLY {
+                state.remember(file);
+            }
+            let was = if replaced.is_some() { "kernel's" } else { "missing" };
+            log(task, environment, request, was, "supplied");
+            Ok(Some(i64::from(fd)))
+        }
+        descriptor::Given::Refused { call, errno } => {
+            tracing::warn!(
+                tid = task.tid.0,
+                path = %String::from_utf8_lossy(&path),
+                "a file of the profile was not supplied: {} was answered with {errno}",
+                call.name()
+            );
+            Ok(None)
+        }
+    }
+}
+
+fn plan(state: &State, request: &Request, result: i64) -> Plan {
+    let writes = request.access() != libc::O_RDONLY;
+    match (state.rule.when, state.rule.supply()) {
+        (When::Missing, _) if !state.missing_at_start || !is_missing(result, writes) => Plan::Nothing,
+        (When::Missing, Supply::StandIn(stand_in)) => Plan::StandIn(stand_in.to_owned()),
+        (When::Missing, _) if writes && !state.rule.writable => Plan::Nothing,
+        (When::WriteFails, _) if result < 0 || (writes && !state.refuses_writes()) => Plan::Nothing,
+        _ if request.access() == libc::O_WRONLY => {
+            state.value();
+            Plan::Content(Vec::new())
+        }
+        _ => match (state.value(), writes) {
+            (Some(value), _) => Plan::Content(value),
+            (None, true) => Plan::Content(Vec::new()),
+            (None, false) => Plan::Nothing,
+        },
+    }
+}
+
+/// Whether the kernel's answer says that there is no such file. To an attempt to create it, a
+/// file system without files of users' own says that in other words.
+fn is_missing(result: i64, writes: bool) -> bool {
+    let errno = i32::try_from(-result).unwrap_or(0);
+    errno == libc::ENOENT || (writes && matches!(errno, libc::EACCES | libc::EPERM | libc::EROFS))
+}
+
+/// The same open once more, of another file.
+async fn open_stand_in(
+    task: &Traced,
+    environment: &Environment,
+    request: &Request,
+    stand_in: &str,
+) -> Result<Outcome> {
+    let name_at = request.path.len() - last_component(&request.path).len();
+    let beside = !stand_in.starts_with('/');
+    let folder = if beside { &request.path[..name_at] } else { b"" };
+    let path = [folder, stand_in.as_bytes()].concat();
+    let Some(page) = descriptor::Page::with_string(task, environment, &path).await? else {
+        return Ok(None);
+    };
+    let [a, _, c, d, ..] = task.arguments;
+    let flags = u64::from((request.flags & !libc::O_CREAT).cast_unsigned());
+    let opened = match task.call {
+        // With RESOLVE_BENEATH and the like, which an absolute path could not satisfy.
+        Call::Openat2 if beside => task.inject(Injected::Openat2, [a, page.address, c, d, 0, 0]).await?,
+        _ => {
+            let folder = i64::from(request.folder).cast_unsigned();
+            task.inject(Injected::Openat, [folder, page.address, flags, 0, 0, 0]).await?
+        }
+    };
+    page.unmap(task).await?;
+    // Where the stand-in is missing as well, the answer to the program's own call stays.
+    let Ok(fd) = opened else { return Ok(None) };
+    log(task, environment, request, "missing", stand_in);
+    Ok(Some(i64::from(int_argument(fd))))
+}
+
+fn log(task: &Traced, environment: &Environment, request: &Request, was: &str, is: &str) {
+    environment.statistics.rewritten(&Rewritten {
+        tid: task.tid,
+        call: task.call,
+        object: &|| String::from_utf8_lossy(&request.path).into_owned(),
+        was,
+        is,
+    });
+}
+
+/// The path as the program sees it, absolute, without `.` and `..`; links are not followed.
+fn absolute(task: &Traced, request: &Request) -> Option<Vec<u8>> {
+    let start = if request.path.starts_with(b"/") {
+        Vec::new()
+    } else if request.folder == libc::AT_FDCWD {
+        procfs::folder(task.tid, "cwd")?
+    } else {
+        procfs::folder(task.tid, &format!("fd/{}", request.folder))?
+    };
+    Some(normal([&start[..], b"/", &request.path].concat().as_slice()))
+}
+
+fn normal(path: &[u8]) -> Vec<u8> {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in path.split(|b| *b == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.iter().flat_map(|part| [b"/", *part].concat()).collect()
+}
+
+/// The first line, with its newline: what the kernel takes of a write to a parameter.
+fn line(bytes: &[u8]) -> Vec<u8> {
+    let mut line = bytes.split(|b| *b == b'\n').next().unwrap_or_default().to_vec();
+    line.push(b'\n');
+    line
+}
+
+fn content(file: &File) -> Vec<u8> {
+    let mut buffer = vec![0; VALUE_BYTES];
+    let read = file.read_at(&mut buffer, 0).unwrap_or(0);
+    buffer.truncate(read);
+    buffer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_become_absolute_and_plain() {
+        for (was, is) in [("/a/./b//c/../d", "/a/b/d"), ("/../a", "/a"), ("//", ""), ("a/b/", "/a/b")] {
+            assert_eq!(normal(was.as_bytes()), is.as_bytes(), "{was}");
+        }
+    }
+
+    #[test]
+    fn a_parameters_value_is_one_line() {
+        assert_eq!(line(b"1"), b"1\n");
+        assert_eq!(line(b"1\n345\n"), b"1\n");
+        assert_eq!(line(b""), b"\n");
+    }
+
+    #[test]
+    fn only_a_missing_file_is_missing() {
+        assert!(is_missing(-i64::from(libc::ENOENT), false));
+        assert!(is_missing(-i64::from(libc::EACCES), true));
+        assert!(!is_missing(-i64::from(libc::EACCES), false));
+        assert!(!is_missing(3, true) && !is_missing(0, false));
+    }
+}

@@ -1,0 +1,94 @@
+//! What is done with the handled calls. One table says which they are: it drives the filter, the
+//! dispatch and the documentation.
+
+mod descriptor;
+mod files;
+mod mount_table;
+mod open;
+mod procfs;
+mod statfs;
+mod statmount;
+
+pub use files::Files;
+
+use crate::arch::{Abi, Call, Registers};
+use crate::log::Statistics;
+use crate::ptrace::{Memory, Result, Stopped};
+use crate::rules::Rules;
+use crate::tracer::{Outcome, Traced};
+use std::pin::Pin;
+use std::rc::Rc;
+
+/// A call that stops, and what for.
+#[derive(Debug)]
+pub struct Handled {
+    pub call: Call,
+    pub family: Family,
+    /// The argument that holds an open's flags: some of them make a stop needless.
+    pub flags_argument: Option<u32>,
+}
+
+/// Which file of this folder has a call's handler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// The type of what was opened: mount tables, and files that a profile supplies.
+    Open,
+    /// The magic in the struct.
+    Statfs,
+    /// The name and magic in the struct.
+    Statmount,
+}
+
+/// Every call that stops.
+pub const HANDLED: &[Handled] = &[
+    Handled { call: Call::Openat, family: Family::Open, flags_argument: Some(2) },
+    Handled { call: Call::Open, family: Family::Open, flags_argument: Some(1) },
+    Handled { call: Call::Openat2, family: Family::Open, flags_argument: None },
+    Handled { call: Call::Statfs, family: Family::Statfs, flags_argument: None },
+    Handled { call: Call::Fstatfs, family: Family::Statfs, flags_argument: None },
+    Handled { call: Call::Statfs64, family: Family::Statfs, flags_argument: None },
+    Handled { call: Call::Fstatfs64, family: Family::Statfs, flags_argument: None },
+    Handled { call: Call::Statmount, family: Family::Statmount, flags_argument: None },
+];
+
+/// What all handlers work with; one for the life of a tracer.
+#[derive(Debug)]
+pub struct Environment {
+    pub rules: Rules,
+    pub memory: Memory,
+    pub files: Files,
+    pub statistics: Statistics,
+}
+
+impl Environment {
+    pub fn new(rules: Rules) -> Self {
+        let files = Files::new(&rules.profile);
+        Environment { rules, memory: Memory::default(), files, statistics: Statistics::default() }
+    }
+}
+
+/// A handler, made for one call of one task.
+pub type Handler = Box<dyn FnOnce(Traced) -> Pin<Box<dyn Future<Output = Result<Outcome>>>>>;
+
+/// The handler for the call that a task is about to make, or None where it is of no interest.
+pub fn handler(
+    environment: &Rc<Environment>,
+    stopped: &Stopped,
+    registers: &Registers,
+    abi: Abi,
+    call: Call,
+) -> Result<Option<Handler>> {
+    let family = HANDLED.iter().find(|h| h.call == call).map(|h| h.family);
+    let environment = Rc::clone(environment);
+    Ok(match family {
+        None => None,
+        Some(Family::Statfs) => Some(Box::new(|task| Box::pin(statfs::handle(task, environment)))),
+        Some(Family::Statmount) => Some(Box::new(|task| Box::pin(statmount::handle(task, environment)))),
+        Some(Family::Open) => {
+            let arguments = registers.arguments(abi);
+            open::Request::look(&environment, stopped, call, arguments)?.map(|request| -> Handler {
+                Box::new(|task| Box::pin(open::handle(task, environment, request)))
+            })
+        }
+    })
+}

@@ -1,0 +1,107 @@
+//! A mount table that was opened: where it has a line to rewrite, the same descriptor gets the
+//! rewritten text.
+
+use super::open::Request;
+use super::{Environment, descriptor, procfs};
+use crate::log::Rewritten;
+use crate::ptrace::Result;
+use crate::rewrite::mount_table::{Format, Mount, Replacement, mounts, rewrite};
+use crate::rules::Rules;
+use crate::tracer::Traced;
+use procfs::OpenTable;
+use std::collections::HashMap;
+
+pub async fn mask(task: &Traced, environment: &Environment, request: &Request, fd: i32) -> Result<()> {
+    let table = match procfs::mount_table(task.tid, fd) {
+        Ok(Some(table)) => table,
+        Ok(None) => return Ok(()),
+        Err(error) => {
+            // A descriptor link that is no table is the usual case, and none of our business.
+            if Format::from_name(crate::rules::profile::last_component(&request.path)).is_some() {
+                tracing::warn!(
+                    tid = task.tid.0, path = %String::from_utf8_lossy(&request.path), %error,
+                    "a mount table is shown as it is: its descriptor can't be looked at"
+                );
+            }
+            return Ok(());
+        }
+    };
+    let Some((text, change)) = masked(&environment.rules, task, &table) else { return Ok(()) };
+    let wanted = descriptor::Wanted {
+        name: &table.path,
+        content: &text,
+        access: request.access(),
+        close_on_exec: request.close_on_exec(),
+        replaced: Some(fd),
+    };
+    match descriptor::give(task, environment, &wanted).await? {
+        descriptor::Given::Descriptor(..) => environment.statistics.rewritten(&Rewritten {
+            tid: task.tid,
+            call: task.call,
+            object: &|| String::from_utf8_lossy(&request.path).into_owned(),
+            was: &change.was,
+            is: &change.is,
+        }),
+        descriptor::Given::Refused { call, errno } => tracing::warn!(
+            tid = task.tid.0,
+            path = %String::from_utf8_lossy(&request.path),
+            "a mount table is shown as it is: {} was answered with {errno}; a seccomp filter or a limit \
+             of the program's own is the usual reason",
+            call.name()
+        ),
+    }
+    Ok(())
+}
+
+/// The first change of a table, for the log.
+struct Change {
+    was: String,
+    is: String,
+}
+
+/// The table with the rules applied, or None where they change nothing.
+fn masked(rules: &Rules, task: &Traced, table: &OpenTable) -> Option<(Vec<u8>, Change)> {
+    // Most tables that are read have nothing to mask: see that before the sources are looked up.
+    mounts(table.format, &table.content).find(|m| rules.for_mount(m).is_some())?;
+    let sources = sources(rules, task, table);
+    let mut change = None;
+    let text = rewrite(table.format, &table.content, |index, mount| {
+        let Some(mapping) = rules.for_mount(mount) else { return Replacement::default() };
+        let source = sources.get(&index);
+        change.get_or_insert_with(|| {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            match source {
+                None => Change { was: text(mount.fstype), is: mapping.to.name().to_owned() },
+                Some(new) => Change {
+                    was: format!("{} {}", text(mount.fstype), text(mount.source)),
+                    is: format!("{} {}", mapping.to.name(), text(new)),
+                },
+            }
+        });
+        Replacement { fstype: Some(mapping.to.name().as_bytes().to_vec()), source: source.cloned() }
+    })?;
+    Some((text, change?))
+}
+
+/// The sources to show, by line. Only `mountinfo` has device numbers; for the other tables it is read
+/// as well, and taken where it lists the same mounts in the same order.
+fn sources(rules: &Rules, task: &Traced, table: &OpenTable) -> HashMap<usize, Vec<u8>> {
+    if !rules.profile.source.unique {
+        return HashMap::new();
+    }
+    if table.format == Format::Mountinfo {
+        return rules.sources(&mounts(Format::Mountinfo, &table.content).collect::<Vec<_>>());
+    }
+    let listed: Vec<Mount> = mounts(table.format, &table.content).collect();
+    let same = |other: &[Mount]| {
+        other.len() == listed.len()
+            && other.iter().zip(&listed).all(|(a, b)| (a.mount_point, a.fstype) == (b.mount_point, b.fstype))
+    };
+    for mountinfo in procfs::companion_mountinfo(task.tid, table) {
+        let candidates: Vec<Mount> = mounts(Format::Mountinfo, &mountinfo).collect();
+        if same(&candidates) {
+            return rules.sources(&candidates);
+        }
+    }
+    HashMap::new()
+}

@@ -1,0 +1,81 @@
+//! open(2), openat(2), openat2(2): what is worth a look, and who then looks.
+
+use super::statfs::PATH_BYTES;
+use super::{Environment, files, mount_table};
+use crate::arch::{Call, int_argument};
+use crate::ptrace::{Error, Result, Stopped};
+use crate::rules::Interest;
+use crate::tracer::{Outcome, Traced};
+use std::rc::Rc;
+
+/// An open, as its caller asked for it.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// As in openat(2); AT_FDCWD for open(2).
+    pub folder: i32,
+    pub path: Vec<u8>,
+    pub flags: i32,
+    pub interest: Interest,
+}
+
+impl Request {
+    /// The request that a task is about to make, or None where it can't be of interest. This is
+    /// the way of nearly all opens that stop: a path is read, and no more.
+    pub fn look(
+        environment: &Environment,
+        stopped: &Stopped,
+        call: Call,
+        arguments: [u64; 6],
+    ) -> Result<Option<Request>> {
+        let (folder, path, flags) = match call {
+            Call::Open => (libc::AT_FDCWD, arguments[0], arguments[1]),
+            _ => (int_argument(arguments[0]), arguments[1], arguments[2]),
+        };
+        let path = match environment.memory.read_string(stopped, path, PATH_BYTES) {
+            Ok(path) => path,
+            Err(error @ Error::Died(_)) => return Err(error),
+            // EFAULT or ENAMETOOLONG: the kernel will say so itself.
+            Err(_) => return Ok(None),
+        };
+        let interest = environment.rules.interest(&path);
+        if !interest.any() {
+            return Ok(None);
+        }
+        let mut how = [0; 8];
+        let flags = if call == Call::Openat2 {
+            // The flags are the first word of `struct open_how`.
+            if let Err(Error::Failed { .. }) = environment.memory.read(stopped, flags, &mut how) {
+                return Ok(None);
+            }
+            u64::from_le_bytes(how)
+        } else {
+            flags
+        };
+        Ok(Some(Request { folder, path, flags: int_argument(flags), interest }))
+    }
+
+    /// O_RDONLY, O_WRONLY or O_RDWR.
+    pub fn access(&self) -> i32 {
+        self.flags & libc::O_ACCMODE
+    }
+
+    pub fn close_on_exec(&self) -> bool {
+        self.flags & libc::O_CLOEXEC != 0
+    }
+}
+
+pub async fn handle(task: Traced, environment: Rc<Environment>, request: Request) -> Result<Outcome> {
+    let result = task.run_call().await?;
+    if request.flags & libc::O_PATH != 0 {
+        return Ok(None);
+    }
+    if request.interest.mount_table && result >= 0 {
+        let fd = int_argument(result.cast_unsigned());
+        mount_table::mask(&task, &environment, &request, fd).await?;
+        return Ok(None);
+    }
+    if request.interest.file_rule {
+        return files::supply(&task, &environment, &request, result).await;
+    }
+    Ok(None)
+}

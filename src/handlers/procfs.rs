@@ -1,0 +1,141 @@
+//! What the tracer learns of a task's descriptors from its own /proc: never by opening what the task
+//! named (a FIFO would block, a device may act), only by O_PATH, and reading only what is procfs's own.
+
+use crate::ptrace::Tid;
+use crate::rewrite::mount_table::{Format, mounts, unescape};
+use crate::rewrite::statfs::STRUCT_BYTES;
+use crate::rules::fstype::PROC_MAGIC;
+use crate::rules::profile::last_component;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+/// Larger tables are left as they are: 64 MiB is about 500,000 mounts.
+const TABLE_BYTES: u64 = 64 << 20;
+/// How readlink shows a memfd, in front of and behind its name.
+const MEMFD_PREFIX: &[u8] = b"/memfd:";
+const MEMFD_SUFFIX: &[u8] = b" (deleted)";
+
+/// An open mount table.
+#[derive(Debug)]
+pub struct OpenTable {
+    pub format: Format,
+    /// Its path as the tracer's /proc shows it.
+    pub path: Vec<u8>,
+    pub content: Vec<u8>,
+}
+
+/// The table behind a task's descriptor, or None where that is no mount table.
+pub fn mount_table(tid: Tid, fd: i32) -> io::Result<Option<OpenTable>> {
+    let handle = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_CLOEXEC)
+        .open(format!("/proc/{tid}/fd/{fd}"))?;
+    let own = format!("/proc/self/fd/{}", handle.as_raw_fd());
+    let path = fs::read_link(&own)?.into_os_string().into_vec();
+    let Some(format) = Format::from_name(last_component(&path)) else { return Ok(None) };
+    if magic_of(&own)? != i64::from(PROC_MAGIC) {
+        return Ok(None);
+    }
+    let content = read_table(&own)?;
+    Ok(Some(OpenTable { format, path, content }))
+}
+
+/// Candidates for the `mountinfo` that goes with another table: the one in its folder, and the task's own.
+pub fn companion_mountinfo(tid: Tid, table: &OpenTable) -> impl Iterator<Item = Vec<u8>> {
+    let folder = &table.path[..table.path.len() - last_component(&table.path).len()];
+    let beside = [folder, b"mountinfo"].concat();
+    [PathBuf::from(OsString::from_vec(beside)), PathBuf::from(format!("/proc/{tid}/mountinfo"))]
+        .into_iter()
+        .filter(|path| path.starts_with("/proc"))
+        .filter_map(|path| read_table(path).ok())
+}
+
+fn read_table(path: impl AsRef<std::path::Path>) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    File::open(path)?.take(TABLE_BYTES + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > TABLE_BYTES {
+        return Err(io::Error::other(format!("the mount table has more than {TABLE_BYTES} bytes")));
+    }
+    Ok(content)
+}
+
+/// Whether a descriptor is one that stands for a mount table. Stateless: the name says it. A program
+/// that gives such a name to a memfd of its own deceives only itself.
+pub fn is_substituted(tid: Tid, fd: i32) -> bool {
+    let Ok(link) = fs::read_link(format!("/proc/{tid}/fd/{fd}")) else { return false };
+    link.as_os_str()
+        .as_bytes()
+        .strip_prefix(MEMFD_PREFIX)
+        .and_then(|rest| rest.strip_suffix(MEMFD_SUFFIX))
+        .is_some_and(|name| Format::from_name(last_component(name)).is_some())
+}
+
+/// What to call a descriptor in the log.
+pub fn descriptor_name(tid: Tid, fd: i32) -> String {
+    fs::read_link(format!("/proc/{tid}/fd/{fd}"))
+        .map_or_else(|_| "?".to_owned(), |link| link.display().to_string())
+}
+
+/// Opens a memfd that a task has just made; None where the descriptor is something else by now.
+pub fn open_memfd(tid: Tid, fd: i32) -> io::Result<Option<File>> {
+    let handle: OwnedFd = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_CLOEXEC)
+        .open(format!("/proc/{tid}/fd/{fd}"))?
+        .into();
+    let own = format!("/proc/self/fd/{}", handle.as_raw_fd());
+    if !fs::read_link(&own)?.as_os_str().as_bytes().starts_with(MEMFD_PREFIX) {
+        return Ok(None);
+    }
+    OpenOptions::new().read(true).write(true).open(own).map(Some)
+}
+
+/// Where the object behind a descriptor is mounted, not escaped.
+pub fn mount_point(tid: Tid, fd: i32) -> Option<Vec<u8>> {
+    let info = fs::read_to_string(format!("/proc/{tid}/fdinfo/{fd}")).ok()?;
+    let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()?;
+    let table = read_table(format!("/proc/{tid}/mountinfo")).ok()?;
+    mounts(Format::Mountinfo, &table).find(|m| m.id == Some(id)).map(|m| unescape(m.mount_point))
+}
+
+/// A folder of a task, by its link below /proc/TID, as the task itself names it.
+pub fn folder(tid: Tid, link: &str) -> Option<Vec<u8>> {
+    let target = fs::read_link(format!("/proc/{tid}/{link}")).ok()?.into_os_string().into_vec();
+    let root = fs::read_link(format!("/proc/{tid}/root")).ok()?.into_os_string().into_vec();
+    if root == b"/" {
+        return Some(target);
+    }
+    match target.strip_prefix(&root[..]) {
+        Some(b"") => Some(b"/".to_vec()),
+        Some(rest) if rest.starts_with(b"/") => Some(rest.to_vec()),
+        _ => Some(target),
+    }
+}
+
+/// The struct that statfs(2) answers for /proc.
+pub fn own_statfs() -> Option<[u8; STRUCT_BYTES]> {
+    raw_statfs("/proc").ok().map(|raw| {
+        // SAFETY: the struct has no padding: asm/statfs.h, words and pairs of ints only.
+        unsafe { std::mem::transmute::<libc::statfs, [u8; STRUCT_BYTES]>(raw) }
+    })
+}
+
+fn magic_of(path: &str) -> io::Result<i64> {
+    Ok(raw_statfs(path)?.f_type)
+}
+
+fn raw_statfs(path: &str) -> io::Result<libc::statfs> {
+    let path = std::ffi::CString::new(path)?;
+    // SAFETY: the struct is plain integers, for which all zeroes is a value.
+    let mut buffer: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: a string that ends in NUL, and a struct that the kernel fills.
+    match unsafe { libc::statfs(path.as_ptr(), &raw mut buffer) } {
+        0 => Ok(buffer),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

@@ -1,0 +1,80 @@
+//! statfs(2), fstatfs(2) and their 64-bit forms on 32-bit machines.
+
+use super::{Environment, descriptor, procfs};
+use crate::arch::{Abi, Call, Injected, int_argument};
+use crate::log::Rewritten;
+use crate::ptrace::Result;
+use crate::rewrite::statfs::{MAGIC_BYTES, STRUCT_BYTES, magic, with_magic};
+use crate::rules::fstype::TMPFS_MAGIC;
+use crate::tracer::{Outcome, Traced};
+use std::rc::Rc;
+
+/// The longest path that the kernel takes: PATH_MAX (linux/limits.h).
+pub const PATH_BYTES: usize = 4096;
+
+pub async fn handle(task: Traced, environment: Rc<Environment>) -> Result<Outcome> {
+    if task.run_call().await? != 0 {
+        return Ok(None);
+    }
+    let by_descriptor = matches!(task.call, Call::Fstatfs | Call::Fstatfs64);
+    let buffer = match task.call {
+        Call::Statfs64 | Call::Fstatfs64 => task.arguments[2],
+        _ => task.arguments[1],
+    };
+    let mut start = [0; MAGIC_BYTES];
+    task.with_stopped(|stopped| environment.memory.read(stopped, buffer, &mut start))?;
+
+    let fd = int_argument(task.arguments[0]);
+    if by_descriptor && magic(start) == TMPFS_MAGIC && procfs::is_substituted(task.tid, fd) {
+        return as_procfs(&task, &environment, buffer);
+    }
+    let Some(mapping) = environment.rules.for_magic(magic(start)) else { return Ok(None) };
+    if !environment.rules.scope.is_everything() {
+        match mount_point(&task, by_descriptor).await? {
+            Some(at) if environment.rules.scope.contains(&at) => {}
+            _ => return Ok(None),
+        }
+    }
+    let new = with_magic(mapping.to.magic());
+    task.with_stopped(|stopped| environment.memory.write(stopped, buffer, &new))?;
+    environment.statistics.rewritten(&Rewritten {
+        tid: task.tid,
+        call: task.call,
+        object: &|| {
+            if by_descriptor {
+                return format!("{fd} ({})", procfs::descriptor_name(task.tid, fd));
+            }
+            let path = task.with_stopped(|stopped| {
+                environment.memory.read_string(stopped, task.arguments[0], PATH_BYTES)
+            });
+            String::from_utf8_lossy(&path.unwrap_or_default()).into_owned()
+        },
+        was: mapping.from.name(),
+        is: mapping.to.name(),
+    });
+    Ok(None)
+}
+
+/// A descriptor of ours stands for a file of procfs: say so.
+fn as_procfs(task: &Traced, environment: &Environment, buffer: u64) -> Result<Outcome> {
+    if let Some(real) = procfs::own_statfs() {
+        // The layouts of 32-bit programs differ: there, only the magic is the real one.
+        let bytes = if task.abi == Abi::X86_64 { STRUCT_BYTES } else { MAGIC_BYTES };
+        task.with_stopped(|stopped| environment.memory.write(stopped, buffer, &real[..bytes]))?;
+    }
+    Ok(None)
+}
+
+/// Where the object of the call is mounted. A path is opened by the task itself, so that its own
+/// root, folder and links decide; O_PATH has no side effects.
+async fn mount_point(task: &Traced, by_descriptor: bool) -> Result<Option<Vec<u8>>> {
+    if by_descriptor {
+        return Ok(procfs::mount_point(task.tid, int_argument(task.arguments[0])));
+    }
+    let flags = u64::from((libc::O_PATH | libc::O_CLOEXEC).cast_unsigned());
+    let arguments = [descriptor::AT_FDCWD, task.arguments[0], flags, 0, 0, 0];
+    let Ok(fd) = task.inject(Injected::Openat, arguments).await? else { return Ok(None) };
+    let mount_point = procfs::mount_point(task.tid, int_argument(fd));
+    let _ = task.inject(Injected::Close, [fd, 0, 0, 0, 0, 0]).await?;
+    Ok(mount_point)
+}

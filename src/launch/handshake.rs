@@ -1,0 +1,114 @@
+//! What the command's process and the tracer say to each other before the command begins.
+
+use crate::tracer::Engine;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+/// From the process that will be the command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FromCommand {
+    /// The permit has been given: seize me.
+    Seize,
+    /// This is the engine; begin to serve.
+    Begin(Engine),
+}
+
+/// From the tracer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FromTracer {
+    Hello {
+        pid: i32,
+    },
+    Seized,
+    Refused {
+        errno: i32,
+    },
+    /// Everything that happens from now on is seen.
+    Ready,
+}
+
+/// A message as bytes: a kind and a number.
+pub trait Message: Sized {
+    fn encode(self) -> (u8, i32);
+    fn decode(kind: u8, number: i32) -> Option<Self>;
+}
+
+impl Message for FromCommand {
+    fn encode(self) -> (u8, i32) {
+        match self {
+            FromCommand::Seize => (1, 0),
+            FromCommand::Begin(Engine::Seccomp) => (2, 0),
+            FromCommand::Begin(Engine::AllStops) => (2, 1),
+        }
+    }
+
+    fn decode(kind: u8, number: i32) -> Option<Self> {
+        Some(match (kind, number) {
+            (1, _) => FromCommand::Seize,
+            (2, 0) => FromCommand::Begin(Engine::Seccomp),
+            (2, 1) => FromCommand::Begin(Engine::AllStops),
+            _ => return None,
+        })
+    }
+}
+
+impl Message for FromTracer {
+    fn encode(self) -> (u8, i32) {
+        match self {
+            FromTracer::Hello { pid } => (11, pid),
+            FromTracer::Seized => (12, 0),
+            FromTracer::Refused { errno } => (13, errno),
+            FromTracer::Ready => (14, 0),
+        }
+    }
+
+    fn decode(kind: u8, number: i32) -> Option<Self> {
+        Some(match kind {
+            11 => FromTracer::Hello { pid: number },
+            12 => FromTracer::Seized,
+            13 => FromTracer::Refused { errno: number },
+            14 => FromTracer::Ready,
+            _ => return None,
+        })
+    }
+}
+
+const MESSAGE_BYTES: usize = 5;
+
+/// One end of the conversation; closed at exec.
+#[derive(Debug)]
+pub struct Channel(OwnedFd);
+
+impl Channel {
+    pub fn pair() -> nix::Result<(Channel, Channel)> {
+        let (a, b) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+        Ok((Channel(a), Channel(b)))
+    }
+
+    pub fn descriptor(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    pub fn send(&self, message: impl Message) -> nix::Result<()> {
+        let (kind, number) = message.encode();
+        let mut bytes = [kind; MESSAGE_BYTES];
+        bytes[1..].copy_from_slice(&number.to_ne_bytes());
+        send(self.0.as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL).map(drop)
+    }
+
+    /// EPIPE where the other side is gone.
+    pub fn receive<M: Message>(&self) -> nix::Result<M> {
+        let mut bytes = [0; MESSAGE_BYTES];
+        loop {
+            match recv(self.0.as_raw_fd(), &mut bytes, MsgFlags::empty()) {
+                // Being seized or interrupted by the tracer looks like a signal.
+                Err(nix::Error::EINTR) => {}
+                Err(errno) => return Err(errno),
+                Ok(0) => return Err(nix::Error::EPIPE),
+                Ok(_) => break,
+            }
+        }
+        let [kind, number @ ..] = bytes;
+        M::decode(kind, i32::from_ne_bytes(number)).ok_or(nix::Error::EPROTO)
+    }
+}

@@ -1,0 +1,207 @@
+//! From the launcher's process to the command: the process that the user started becomes the command,
+//! and a grandchild of it, out of the family, is the tracer. PID, parent, terminal, exit status are
+//! then the command's own, with nothing to forward.
+
+mod filter;
+mod handshake;
+mod obstacle;
+mod tracer_process;
+
+pub use obstacle::LaunchError;
+
+use crate::command;
+use crate::log::{Format, Verbosity};
+use crate::rules::{Mapping, Profile, Rules};
+use crate::tracer::Engine;
+use handshake::{Channel, FromCommand, FromTracer};
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, Pid, fork};
+use std::ffi::OsString;
+use std::fs::File;
+
+/// What the tracer's log is like.
+#[derive(Debug, Default)]
+pub struct Logging {
+    pub verbosity: Verbosity,
+    pub format: Format,
+    /// None for stderr.
+    pub file: Option<File>,
+    /// Counts on stderr, or in the file, when the last task has ended.
+    pub summary: bool,
+}
+
+/// A command, and what it is to see.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use fsmasq::Launcher;
+/// // Never returns where all is well: this process becomes the command.
+/// let error = Launcher::new("df").args(["-T"]).map("9p=ext4".parse()?).exec();
+/// Err(error.into())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Launcher {
+    program: OsString,
+    arguments: Vec<OsString>,
+    rules: Rules,
+    /// Whether `map` has been called: its first call replaces the default mapping.
+    mapped: bool,
+    seccomp: bool,
+    logging: Logging,
+}
+
+impl Launcher {
+    /// For the program `program`, looked up in PATH where it has no slash.
+    pub fn new(program: impl Into<OsString>) -> Self {
+        Launcher {
+            program: program.into(),
+            arguments: Vec::new(),
+            rules: Rules::default(),
+            mapped: false,
+            seccomp: true,
+            logging: Logging::default(),
+        }
+    }
+
+    /// The arguments behind the program's name.
+    #[must_use]
+    pub fn args<S: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds a mapping; the first one takes the place of the default, `9p=ext4`.
+    #[must_use]
+    pub fn map(mut self, mapping: Mapping) -> Self {
+        if !std::mem::replace(&mut self.mapped, true) {
+            self.rules.mappings.clear();
+        }
+        self.rules.mappings.push(mapping);
+        self
+    }
+
+    /// Masks mounts at or below this mount point only.
+    #[must_use]
+    pub fn only(mut self, mount_point: impl Into<Vec<u8>>) -> Self {
+        self.rules.scope.only.push(mount_point.into());
+        self
+    }
+
+    /// Leaves mounts at or below this mount point as they are.
+    #[must_use]
+    pub fn except(mut self, mount_point: impl Into<Vec<u8>>) -> Self {
+        self.rules.scope.except.push(mount_point.into());
+        self
+    }
+
+    #[must_use]
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.rules.profile = profile;
+        self
+    }
+
+    /// Whether to use a filter, where the machine has them (the default).
+    #[must_use]
+    pub fn seccomp(mut self, seccomp: bool) -> Self {
+        self.seccomp = seccomp;
+        self
+    }
+
+    #[must_use]
+    pub fn logging(mut self, logging: Logging) -> Self {
+        self.logging = logging;
+        self
+    }
+
+    /// Becomes the command, traced. Call it from a process with one thread.
+    /// Returns only where that fails; see [`LaunchError::exit_code`].
+    pub fn exec(self) -> LaunchError {
+        match self.try_exec() {
+            Ok(never) => match never {},
+            Err(error) => error,
+        }
+    }
+
+    fn try_exec(self) -> Result<std::convert::Infallible, LaunchError> {
+        let path = command::resolve(&self.program)?;
+        obstacle::refuse_second_tracer()?;
+        let takes_writes = self.rules.profile.takes_writes();
+        let channel = start_tracer(self.rules, self.logging)?;
+        let engine = if self.seccomp {
+            match filter::install(&crate::seccomp::program(takes_writes)) {
+                Ok(()) => Engine::Seccomp,
+                Err(errno) => {
+                    eprintln!(
+                        "fsmasq: warning: no seccomp filter can be had here ({errno}), so every system call \
+                         stops; results are the same, but programs are several times slower"
+                    );
+                    Engine::AllStops
+                }
+            }
+        } else {
+            Engine::AllStops
+        };
+        channel.send(FromCommand::Begin(engine)).map_err(LaunchError::Handshake)?;
+        match channel.receive().map_err(LaunchError::Handshake)? {
+            FromTracer::Ready => {}
+            _ => return Err(LaunchError::Handshake(nix::Error::EPROTO)),
+        }
+        probe();
+        drop(channel);
+        let mut arguments = vec![self.program];
+        arguments.extend(self.arguments);
+        Err(command::execute(&path, &arguments).into())
+    }
+}
+
+/// A call that the tracer sees to the end: from its stops, the tracer learns their order on this
+/// kernel. It must not fail with ENOSYS, which is also what an entry stop looks like.
+fn probe() {
+    let _ = nix::sys::statfs::statfs("");
+}
+
+/// Starts the tracer and has this process seized by it.
+fn start_tracer(rules: Rules, logging: Logging) -> Result<Channel, LaunchError> {
+    let (ours, theirs) = Channel::pair().map_err(LaunchError::Start)?;
+    let command = Pid::this();
+    // SAFETY: this process has one thread (see `Launcher::exec`), so its child may do anything.
+    match unsafe { fork() }.map_err(LaunchError::Start)? {
+        ForkResult::Child => {
+            // The child ends at once, so that the tracer is nobody's child that the command could meet.
+            // SAFETY: as above.
+            match unsafe { fork() } {
+                Ok(ForkResult::Child) => {
+                    drop(ours);
+                    tracer_process::run(command, theirs, rules, logging);
+                    exit_now(0)
+                }
+                Ok(ForkResult::Parent { .. }) => exit_now(0),
+                Err(_) => exit_now(1),
+            }
+        }
+        ForkResult::Parent { child } => {
+            drop(theirs);
+            while waitpid(child, None) == Err(nix::Error::EINTR) {}
+            let tracer = match ours.receive().map_err(LaunchError::Handshake)? {
+                FromTracer::Hello { pid } => pid,
+                _ => return Err(LaunchError::Handshake(nix::Error::EPROTO)),
+            };
+            // Where Yama allows only ancestors, a grandchild needs a permit; without Yama it is EINVAL.
+            // SAFETY: no pointers.
+            unsafe { libc::prctl(libc::PR_SET_PTRACER, tracer) };
+            ours.send(FromCommand::Seize).map_err(LaunchError::Handshake)?;
+            match ours.receive().map_err(LaunchError::Handshake)? {
+                FromTracer::Seized => Ok(ours),
+                FromTracer::Refused { errno } => Err(obstacle::seize_refused(errno)),
+                _ => Err(LaunchError::Handshake(nix::Error::EPROTO)),
+            }
+        }
+    }
+}
+
+/// Ends a forked process without the parent's exit handlers.
+fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit has no preconditions.
+    unsafe { libc::_exit(code) }
+}

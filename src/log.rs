@@ -1,0 +1,210 @@
+//! What was rewritten: lines for people and programs, and the summary at the end.
+
+use crate::arch::Call;
+use crate::ptrace::Tid;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::Duration;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// How lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    #[default]
+    Text,
+    Json,
+}
+
+/// How much is said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Warnings and errors.
+    #[default]
+    Quiet,
+    /// A line for each rewritten call.
+    Calls,
+    /// Tasks that come and go as well, and injected calls.
+    Tasks,
+}
+
+/// A call that was rewritten.
+pub struct Rewritten<'a> {
+    pub tid: Tid,
+    pub call: Call,
+    /// The path or descriptor; only asked for where somebody reads it.
+    pub object: &'a dyn Fn() -> String,
+    pub was: &'a str,
+    pub is: &'a str,
+}
+
+/// Counts, for the summary.
+#[derive(Debug, Default)]
+pub struct Statistics {
+    per_program: RefCell<BTreeMap<String, BTreeMap<&'static str, u64>>>,
+    stops: Cell<u64>,
+    wanted: Cell<bool>,
+}
+
+impl Statistics {
+    /// Counts from now on.
+    pub fn want(&self) {
+        self.wanted.set(true);
+    }
+
+    pub fn count_stop(&self) {
+        self.stops.set(self.stops.get() + 1);
+    }
+
+    /// Logs and counts a rewritten call.
+    pub fn rewritten(&self, what: &Rewritten) {
+        let logged = tracing::enabled!(tracing::Level::DEBUG);
+        if !logged && !self.wanted.get() {
+            return;
+        }
+        let program = program(what.tid);
+        if logged {
+            tracing::debug!(
+                pid = process(what.tid),
+                tid = what.tid.0,
+                program,
+                call = what.call.name(),
+                object = (what.object)(),
+                was = what.was,
+                is = what.is,
+                "rewritten"
+            );
+        }
+        if self.wanted.get() {
+            let mut programs = self.per_program.borrow_mut();
+            *programs.entry(program).or_default().entry(what.call.name()).or_default() += 1;
+        }
+    }
+
+    /// The summary, for people.
+    pub fn summary(&self) -> String {
+        let mut text = String::from("fsmasq: calls rewritten per program\n");
+        let programs = self.per_program.borrow();
+        if programs.is_empty() {
+            text.push_str("  none\n");
+        }
+        for (program, calls) in programs.iter() {
+            for (call, count) in calls {
+                let _ = writeln!(text, "  {program:<16} {call:<12} {count:>8}");
+            }
+        }
+        let _ = writeln!(
+            text,
+            "fsmasq: {} stops, {:.3} s of CPU time of the tracer",
+            self.stops.get(),
+            own_cpu_time().as_secs_f64()
+        );
+        text
+    }
+}
+
+/// User and system time of this process.
+fn own_cpu_time() -> Duration {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return Duration::ZERO };
+    [usage.user_time(), usage.system_time()]
+        .iter()
+        .map(|t| {
+            let micros = t.tv_sec().saturating_mul(1_000_000).saturating_add(t.tv_usec());
+            Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+        })
+        .sum()
+}
+
+/// The name of the program that a task runs, as in /proc/TID/comm: 15 bytes at the most.
+pub fn program(tid: Tid) -> String {
+    fs::read(format!("/proc/{tid}/comm"))
+        .map_or_else(|_| "?".to_owned(), |name| String::from_utf8_lossy(name.trim_ascii_end()).into_owned())
+}
+
+/// The process that a task belongs to; the task's own id where that can't be read.
+fn process(tid: Tid) -> i32 {
+    fs::read_to_string(format!("/proc/{tid}/status"))
+        .ok()
+        .and_then(|status| status.lines().find_map(|l| l.strip_prefix("Tgid:")?.trim().parse().ok()))
+        .unwrap_or(tid.0)
+}
+
+/// Starts logging, to `file` or else to stderr. `RUST_LOG` decides over `verbosity` where it is set.
+pub fn start(verbosity: Verbosity, format: Format, file: Option<File>) {
+    let level = match verbosity {
+        Verbosity::Quiet => "warn",
+        Verbosity::Calls => "debug",
+        Verbosity::Tasks => "trace",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let target = match file {
+        Some(file) => Target::File(Arc::new(file)),
+        None => Target::Stderr,
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(false)
+        .with_writer(target);
+    // Fails only where the process has a logger already: then that one is right.
+    let _ = match format {
+        Format::Text => builder.try_init(),
+        Format::Json => builder.json().flatten_event(true).try_init(),
+    };
+}
+
+/// Where lines go. A line that can't be written at once is dropped: nobody who reads slowly, or has a
+/// full disk, may stall the tracees.
+#[derive(Debug, Clone)]
+enum Target {
+    Stderr,
+    File(Arc<File>),
+}
+
+impl<'a> MakeWriter<'a> for Target {
+    type Writer = Target;
+
+    fn make_writer(&'a self) -> Target {
+        self.clone()
+    }
+}
+
+impl Write for Target {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match self {
+            Target::Stderr => write_if_ready(io::stderr().as_fd(), line),
+            Target::File(file) => write_if_ready(file.as_fd(), line),
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes what poll(2) says can be written without waiting: a pipe then takes PIPE_BUF bytes.
+fn write_if_ready(fd: BorrowedFd, line: &[u8]) {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
+    let ready = matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1))
+        && fds[0].revents().is_some_and(|r| r.contains(PollFlags::POLLOUT));
+    if ready {
+        for part in line.chunks(libc::PIPE_BUF) {
+            if nix::unistd::write(fd, part).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Writes a text of the tracer's own to stderr, under the same condition.
+pub fn say(text: &str) {
+    write_if_ready(io::stderr().as_fd(), text.as_bytes());
+}

@@ -1,0 +1,182 @@
+//! Typed wrappers of ptrace(2): a stopped task is a value, and resuming it consumes the value, so a
+//! running task can be neither read nor written.
+
+mod memory;
+
+pub use memory::{Memory, Rung};
+
+use crate::arch::Registers;
+use std::fmt;
+
+/// A task's id as the tracer sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tid(pub i32);
+
+impl fmt::Display for Tid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Why an operation on a stopped task failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The task was killed while it was stopped; its exit status is on the way.
+    #[error("task {0} died")]
+    Died(Tid),
+    #[error("{operation} of task {tid}: {errno}")]
+    Failed { operation: &'static str, tid: Tid, errno: nix::Error },
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// How a task goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resume {
+    /// Until something stops it by itself.
+    Continue,
+    /// Until the next entry or exit of a call.
+    ToSyscallStop,
+}
+
+/// linux/ptrace.h; libc's name for it is only there for some C libraries.
+const PTRACE_GET_SYSCALL_INFO: libc::c_uint = 0x420e;
+
+/// What the kernel says of a syscall stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SyscallInfo {
+    pub entering: bool,
+    /// An AUDIT_ARCH_* value.
+    pub arch: u32,
+}
+
+/// A task in a ptrace stop.
+#[derive(Debug)]
+pub struct Stopped {
+    tid: Tid,
+}
+
+impl Stopped {
+    /// To be made from a wait status that says so, and only once per status.
+    pub(crate) fn from_wait(tid: Tid) -> Self {
+        Stopped { tid }
+    }
+
+    pub fn tid(&self) -> Tid {
+        self.tid
+    }
+
+    pub fn registers(&self) -> Result<Registers> {
+        // SAFETY: the struct is plain integers, for which all zeroes is a value.
+        let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
+        // SAFETY: PTRACE_GETREGS writes one user_regs_struct to the data pointer.
+        self.check("PTRACE_GETREGS", unsafe {
+            libc::ptrace(libc::PTRACE_GETREGS, self.tid.0, 0, &raw mut registers)
+        })?;
+        Ok(Registers(registers))
+    }
+
+    pub fn set_registers(&mut self, registers: &Registers) -> Result<()> {
+        // SAFETY: PTRACE_SETREGS reads one user_regs_struct from the data pointer.
+        self.check("PTRACE_SETREGS", unsafe {
+            libc::ptrace(libc::PTRACE_SETREGS, self.tid.0, 0, &raw const registers.0)
+        })
+    }
+
+    /// The message of the event that the task is stopped for.
+    pub fn event_message(&self) -> Result<u64> {
+        let mut message: libc::c_ulong = 0;
+        // SAFETY: PTRACE_GETEVENTMSG writes one unsigned long to the data pointer.
+        self.check("PTRACE_GETEVENTMSG", unsafe {
+            libc::ptrace(libc::PTRACE_GETEVENTMSG, self.tid.0, 0, &raw mut message)
+        })?;
+        Ok(message)
+    }
+
+    /// Whether the stop is a call's entry, and by which architecture's rules it was made. None where
+    /// PTRACE_GET_SYSCALL_INFO is not there (before Linux 5.3, gVisor) or this is neither end.
+    pub fn syscall_info(&self) -> Option<SyscallInfo> {
+        // The beginning of `struct ptrace_syscall_info` (linux/ptrace.h).
+        #[repr(C)]
+        #[derive(Default)]
+        struct Info {
+            op: u8,
+            padding: [u8; 3],
+            arch: u32,
+        }
+        let mut info = Info::default();
+        // SAFETY: the kernel writes no more bytes than the address argument says.
+        let answer =
+            unsafe { libc::ptrace(PTRACE_GET_SYSCALL_INFO, self.tid.0, size_of::<Info>(), &raw mut info) };
+        match (answer, info.op) {
+            (1.., 1) => Some(SyscallInfo { entering: true, arch: info.arch }),
+            (1.., 2) => Some(SyscallInfo { entering: false, arch: info.arch }),
+            _ => None,
+        }
+    }
+
+    /// The set of blocked signals, as the kernel's 64-bit mask.
+    pub fn signal_mask(&self) -> Result<u64> {
+        let mut mask = 0u64;
+        // SAFETY: PTRACE_GETSIGMASK writes as many bytes as the address argument says: 8.
+        self.check("PTRACE_GETSIGMASK", unsafe {
+            libc::ptrace(libc::PTRACE_GETSIGMASK, self.tid.0, size_of::<u64>(), &raw mut mask)
+        })?;
+        Ok(mask)
+    }
+
+    pub fn set_signal_mask(&mut self, mask: u64) -> Result<()> {
+        // SAFETY: PTRACE_SETSIGMASK reads as many bytes as the address argument says: 8.
+        self.check("PTRACE_SETSIGMASK", unsafe {
+            libc::ptrace(libc::PTRACE_SETSIGMASK, self.tid.0, size_of::<u64>(), &raw const mask)
+        })
+    }
+
+    /// Lets the task run, with `signal` delivered (0: none).
+    pub fn resume(self, how: Resume, signal: i32) -> Result<()> {
+        let (request, operation) = match how {
+            Resume::Continue => (libc::PTRACE_CONT, "PTRACE_CONT"),
+            Resume::ToSyscallStop => (libc::PTRACE_SYSCALL, "PTRACE_SYSCALL"),
+        };
+        // SAFETY: no pointers; the data argument is a signal number.
+        self.check(operation, unsafe { libc::ptrace(request, self.tid.0, 0, signal) })
+    }
+
+    /// Keeps a group-stopped task stopped, but reports when that ends.
+    pub fn listen(self) -> Result<()> {
+        // SAFETY: no pointers.
+        self.check("PTRACE_LISTEN", unsafe { libc::ptrace(libc::PTRACE_LISTEN, self.tid.0, 0, 0) })
+    }
+
+    fn check(&self, operation: &'static str, answer: libc::c_long) -> Result<()> {
+        if answer != -1 {
+            return Ok(());
+        }
+        Err(match nix::Error::last() {
+            nix::Error::ESRCH => Error::Died(self.tid),
+            errno => Error::Failed { operation, tid: self.tid, errno },
+        })
+    }
+}
+
+/// Starts tracing a running task and all that it will start; needs no stop of it.
+/// The tracees die with the tracer: a filter without one answers ENOSYS.
+pub fn seize(tid: Tid) -> std::result::Result<(), nix::Error> {
+    let options = libc::PTRACE_O_TRACESYSGOOD
+        | libc::PTRACE_O_TRACEFORK
+        | libc::PTRACE_O_TRACEVFORK
+        | libc::PTRACE_O_TRACECLONE
+        | libc::PTRACE_O_TRACEEXEC
+        | libc::PTRACE_O_TRACESECCOMP
+        | libc::PTRACE_O_EXITKILL;
+    // SAFETY: no pointers; the data argument is a set of option bits.
+    let answer = unsafe { libc::ptrace(libc::PTRACE_SEIZE, tid.0, 0, options) };
+    nix::Error::result(answer).map(drop)
+}
+
+/// Stops a seized task, so that it can be resumed in another way. It makes blocking calls return
+/// EINTR: only for the launcher's own process before it becomes the command.
+pub fn interrupt(tid: Tid) -> std::result::Result<(), nix::Error> {
+    // SAFETY: no pointers.
+    nix::Error::result(unsafe { libc::ptrace(libc::PTRACE_INTERRUPT, tid.0, 0, 0) }).map(drop)
+}

@@ -1,0 +1,232 @@
+//! The BPF program that decides, in the kernel, which calls stop: built from the table of handled
+//! calls, pure, and tested by an interpreter.
+//!
+//! The number decides first, so that the kernel's (and gVisor's) per-number cache answers for all
+//! other calls without running the program. Only then does an open's flags word count.
+
+use crate::arch::{AUDIT_ARCH_I386, AUDIT_ARCH_X86_64, Abi, X32_BIT};
+use crate::handlers::{HANDLED, Handled};
+use libc::{
+    BPF_ABS, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter,
+};
+
+/// Upper byte of the 16 bits of data in our SECCOMP_RET_TRACE; the low byte says the ABI. A filter
+/// of the program's own that answers RET_TRACE has other data, most likely.
+const OUR_DATA: u16 = 0x9F00;
+
+/// Offsets in `struct seccomp_data` (linux/seccomp.h).
+const OFFSET_NUMBER: u32 = 0;
+const OFFSET_ARCH: u32 = 4;
+const OFFSET_ARGUMENTS: u32 = 16;
+
+const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+
+/// An open with one of these can't read a mount table: O_WRONLY, O_CREAT, O_DIRECTORY, O_PATH.
+const NEVER_READS: u32 = (libc::O_WRONLY | libc::O_CREAT | libc::O_DIRECTORY | libc::O_PATH).cast_unsigned();
+/// With file rules, opens for writing matter as well.
+const NEVER_WRITES: u32 = (libc::O_DIRECTORY | libc::O_PATH).cast_unsigned();
+
+/// The data of the stop that a call made under `abi` raises.
+pub fn stop_data(abi: Abi) -> u16 {
+    OUR_DATA
+        | match abi {
+            Abi::X86_64 => 1,
+            Abi::I386 => 2,
+            Abi::X32 => 3,
+        }
+}
+
+/// The ABI in a stop's data (PTRACE_GETEVENTMSG), or None where another filter raised the stop.
+pub fn abi_of_stop(data: u64) -> Option<Abi> {
+    [Abi::X86_64, Abi::I386, Abi::X32].into_iter().find(|abi| u64::from(stop_data(*abi)) == data)
+}
+
+/// The program. `opens_for_writing`: whether such opens are of interest too (file rules).
+pub fn program(opens_for_writing: bool) -> Vec<sock_filter> {
+    let ignored_flags = if opens_for_writing { NEVER_WRITES } else { NEVER_READS };
+    let x32 = section(Abi::X32, ignored_flags);
+    let i386 = section(Abi::I386, ignored_flags);
+    let x86_64 = section(Abi::X86_64, ignored_flags);
+
+    // Every section ends in an answer, so none runs on into the next.
+    let mut code = vec![load(OFFSET_ARCH)];
+    // The conditional jumps' offsets are 8 bits: a section is well below that.
+    code.push(jump(BPF_JEQ, AUDIT_ARCH_X86_64, 0, x86_64.len() + x32.len() + 3));
+    code.push(load(OFFSET_NUMBER));
+    code.push(jump(BPF_JGE, X32_BIT, x86_64.len(), 0));
+    code.extend(x86_64);
+    code.push(statement(BPF_ALU_AND, !X32_BIT));
+    code.extend(x32);
+    code.push(jump(BPF_JEQ, AUDIT_ARCH_I386, 1, 0));
+    code.push(ret(ALLOW));
+    code.push(load(OFFSET_NUMBER));
+    code.extend(i386);
+    code
+}
+
+const BPF_ALU_AND: u32 = libc::BPF_ALU | BPF_AND | BPF_K;
+
+/// The number is in the accumulator: compare it with each handled call's, then look at flags.
+fn section(abi: Abi, ignored_flags: u32) -> Vec<sock_filter> {
+    let trace = ret(libc::SECCOMP_RET_TRACE | u32::from(stop_data(abi)));
+    let handled: Vec<(&Handled, u32)> =
+        HANDLED.iter().filter_map(|h| Some((h, h.call.number(abi)?))).collect();
+
+    let mut blocks: Vec<sock_filter> = vec![ret(ALLOW)];
+    let mut code = Vec::new();
+    for (index, (h, number)) in handled.iter().enumerate() {
+        let comparisons_left = handled.len() - index - 1;
+        code.push(jump(BPF_JEQ, *number, comparisons_left + blocks.len(), 0));
+        if let Some(argument) = h.flags_argument {
+            blocks.push(load(OFFSET_ARGUMENTS + 8 * argument));
+            blocks.push(jump(BPF_JSET, ignored_flags, 0, 1));
+            blocks.push(ret(ALLOW));
+        }
+        blocks.push(trace);
+    }
+    code.extend(blocks);
+    code
+}
+
+fn load(offset: u32) -> sock_filter {
+    statement(BPF_LD | BPF_W | BPF_ABS, offset)
+}
+
+fn ret(value: u32) -> sock_filter {
+    statement(BPF_RET | BPF_K, value)
+}
+
+fn statement(code: u32, k: u32) -> sock_filter {
+    sock_filter { code: narrow(code), jt: 0, jf: 0, k }
+}
+
+fn jump(condition: u32, k: u32, if_true: usize, if_false: usize) -> sock_filter {
+    sock_filter { code: narrow(BPF_JMP | condition | BPF_K), jt: offset(if_true), jf: offset(if_false), k }
+}
+
+#[allow(clippy::cast_possible_truncation)] // every BPF opcode is below 0x100
+fn narrow(code: u32) -> u16 {
+    (code & 0xFFFF) as u16
+}
+
+#[allow(clippy::cast_possible_truncation)] // the tests run every path of the whole program
+fn offset(instructions: usize) -> u8 {
+    debug_assert!(instructions < 256);
+    instructions as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::Call;
+
+    struct Data {
+        number: u32,
+        arch: u32,
+        arguments: [u64; 6],
+    }
+
+    /// What the kernel would answer.
+    fn run(program: &[sock_filter], data: &Data) -> u32 {
+        let load = |offset: u32| match offset {
+            0 => data.number,
+            4 => data.arch,
+            16.. => {
+                let value = data.arguments[(offset as usize - 16) / 8];
+                if offset % 8 == 0 { crate::arch::low32(value) } else { crate::arch::low32(value >> 32) }
+            }
+            other => panic!("load of {other}"),
+        };
+        let (mut at, mut a) = (0usize, 0u32);
+        loop {
+            let i = program[at];
+            at += 1;
+            let code = u32::from(i.code);
+            let taken = if code == BPF_LD | BPF_W | BPF_ABS {
+                a = load(i.k);
+                continue;
+            } else if code == BPF_RET | BPF_K {
+                return i.k;
+            } else if code == BPF_ALU_AND {
+                a &= i.k;
+                continue;
+            } else if code == BPF_JMP | BPF_JEQ | BPF_K {
+                a == i.k
+            } else if code == BPF_JMP | BPF_JGE | BPF_K {
+                a >= i.k
+            } else if code == BPF_JMP | BPF_JSET | BPF_K {
+                a & i.k != 0
+            } else {
+                panic!("opcode {code:#x}")
+            };
+            at += usize::from(if taken { i.jt } else { i.jf });
+        }
+    }
+
+    fn answer(writing: bool, abi: Abi, number: u32, arguments: [u64; 6]) -> u32 {
+        let (arch, number) = match abi {
+            Abi::X86_64 => (AUDIT_ARCH_X86_64, number),
+            Abi::X32 => (AUDIT_ARCH_X86_64, number | X32_BIT),
+            Abi::I386 => (AUDIT_ARCH_I386, number),
+        };
+        run(&program(writing), &Data { number, arch, arguments })
+    }
+
+    const ABIS: [Abi; 3] = [Abi::X86_64, Abi::I386, Abi::X32];
+
+    fn traced(abi: Abi) -> u32 {
+        libc::SECCOMP_RET_TRACE | u32::from(stop_data(abi))
+    }
+
+    #[test]
+    fn exactly_the_handled_numbers_stop() {
+        for abi in ABIS {
+            for number in 0..600 {
+                let handled = HANDLED.iter().any(|h| h.call.number(abi) == Some(number));
+                let expected = if handled { traced(abi) } else { ALLOW };
+                assert_eq!(answer(false, abi, number, [0; 6]), expected, "{abi:?} {number}");
+            }
+        }
+    }
+
+    #[test]
+    fn opens_that_cannot_read_a_table_do_not_stop() {
+        for abi in ABIS {
+            for (call, argument) in [(Call::Open, 1), (Call::Openat, 2)] {
+                let number = call.number(abi).unwrap_or_default();
+                for flag in [libc::O_WRONLY, libc::O_CREAT, libc::O_DIRECTORY, libc::O_PATH] {
+                    let mut arguments = [u64::MAX << 32; 6];
+                    arguments[argument] |= u64::from(flag.cast_unsigned());
+                    assert_eq!(answer(false, abi, number, arguments), ALLOW, "{call:?} {flag:#o}");
+                }
+                for flag in [libc::O_RDONLY, libc::O_CLOEXEC, libc::O_RDWR, libc::O_NONBLOCK] {
+                    let mut arguments = [u64::MAX; 6];
+                    arguments[argument] = u64::from(flag.cast_unsigned());
+                    assert_eq!(answer(false, abi, number, arguments), traced(abi), "{call:?} {flag:#o}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn file_rules_make_opens_for_writing_stop() {
+        let flags = u64::from((libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC).cast_unsigned());
+        assert_eq!(answer(true, Abi::X86_64, 257, [0, 0, flags, 0, 0, 0]), traced(Abi::X86_64));
+        assert_eq!(answer(false, Abi::X86_64, 257, [0, 0, flags, 0, 0, 0]), ALLOW);
+    }
+
+    #[test]
+    fn other_architectures_pass() {
+        let data = Data { number: 257, arch: 0xC000_00B7, arguments: [0; 6] };
+        assert_eq!(run(&program(false), &data), ALLOW);
+    }
+
+    #[test]
+    fn only_our_own_data_names_an_abi() {
+        for abi in ABIS {
+            assert_eq!(abi_of_stop(u64::from(stop_data(abi))), Some(abi));
+        }
+        assert_eq!(abi_of_stop(0), None);
+        assert_eq!(abi_of_stop(u64::from(OUR_DATA)), None);
+    }
+}

@@ -1,0 +1,239 @@
+//! The tracer: one loop of wait → classify → handle → resume, for all tasks of the tree.
+
+mod event;
+mod queue;
+mod script;
+
+pub use script::{Outcome, Traced};
+
+use crate::arch::{Abi, Call, Registers};
+use crate::handlers::{self, Environment};
+use crate::ptrace::{Error, Result, Resume, Stopped, Tid};
+use crate::seccomp;
+use event::{Event, Stop};
+use queue::Queue;
+use script::{EntryStop, Next, Script};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// Which stops the tree makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// A filter in the tracees picks the calls.
+    Seccomp,
+    /// All calls stop: where filters can't be had.
+    AllStops,
+}
+
+/// What is known of a task between two stops.
+#[derive(Default)]
+struct Task {
+    /// A handler in the middle of a call.
+    script: Option<Script>,
+    /// With all stops: between a call's entry and its exit.
+    in_call: bool,
+}
+
+/// The tracer of one tree of tasks.
+pub struct Tracer {
+    engine: Engine,
+    environment: Rc<Environment>,
+    tasks: HashMap<Tid, Task>,
+    queue: Queue,
+    /// Whether a call's entry stop comes after its seccomp stop; learnt from the first one seen.
+    entry_after_seccomp: Option<bool>,
+    /// Whether PTRACE_GET_SYSCALL_INFO (Linux 5.3) is there; gVisor lacks it.
+    syscall_info: bool,
+    leader: Tid,
+}
+
+/// What the loop tells its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// The last task of the tree is about to be reaped, and its parent to learn of it.
+    LastTaskEnds,
+    /// The command itself has ended; tasks that it started may go on.
+    CommandEnded,
+    /// No task is left.
+    Finished,
+}
+
+impl Tracer {
+    /// For the tree that begins with `leader`, seized already.
+    pub fn new(leader: Tid, engine: Engine, environment: Rc<Environment>) -> Self {
+        Tracer {
+            engine,
+            environment,
+            tasks: HashMap::from([(leader, Task::default())]),
+            queue: Queue::default(),
+            entry_after_seccomp: None,
+            syscall_info: true,
+            leader,
+        }
+    }
+
+    /// Serves stops until there is something to tell. `announce_end`: whether LastTaskEnds is of
+    /// interest; it costs one more wait for each stop of a task that is alone.
+    pub fn run(&mut self, announce_end: bool) -> Progress {
+        loop {
+            if announce_end && self.tasks.len() == 1 && self.queue.next_is_an_end() {
+                self.tasks.clear();
+                return Progress::LastTaskEnds;
+            }
+            let Some((tid, status)) = self.queue.next() else { return Progress::Finished };
+            match event::classify(status) {
+                Event::Exited { code } => {
+                    tracing::trace!(tid = tid.0, code, "exited");
+                    self.tasks.remove(&tid);
+                    if tid == self.leader {
+                        return Progress::CommandEnded;
+                    }
+                }
+                Event::Killed { signal } => {
+                    tracing::trace!(tid = tid.0, signal, "killed");
+                    self.tasks.remove(&tid);
+                    if tid == self.leader {
+                        return Progress::CommandEnded;
+                    }
+                }
+                Event::Stopped(stop) => {
+                    self.environment.statistics.count_stop();
+                    match self.stopped(Stopped::from_wait(tid), stop) {
+                        // Its exit status is on the way, and drops what is known of it.
+                        Ok(()) | Err(Error::Died(_)) => {}
+                        Err(error) => {
+                            tracing::error!(tid = tid.0, ?stop, %error, "a stop was not handled");
+                            // Whatever it was: a task must not be left stopped.
+                            self.resume(Stopped::from_wait(tid), 0).ok();
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn stopped(&mut self, stopped: Stopped, stop: Stop) -> Result<()> {
+        // A new task's first stop may come before its parent's event: adopt whoever stops.
+        if !self.tasks.contains_key(&stopped.tid()) {
+            tracing::trace!(tid = stopped.tid().0, "new task");
+            self.tasks.insert(stopped.tid(), Task::default());
+        }
+        match stop {
+            Stop::Seccomp => self.seccomp_stop(stopped),
+            Stop::Syscall => self.syscall_stop(stopped),
+            Stop::Exec => self.executed(stopped),
+            Stop::Group { .. } => stopped.listen(),
+            Stop::Signal { signal } => self.resume(stopped, signal),
+            Stop::NewTask | Stop::Trap | Stop::Other { .. } => self.resume(stopped, 0),
+        }
+    }
+
+    /// In the way that the task's state asks for.
+    fn resume(&self, stopped: Stopped, signal: i32) -> Result<()> {
+        let scripted = self.tasks.get(&stopped.tid()).is_some_and(|task| task.script.is_some());
+        let how = match self.engine {
+            Engine::AllStops => Resume::ToSyscallStop,
+            Engine::Seccomp if scripted => Resume::ToSyscallStop,
+            Engine::Seccomp => Resume::Continue,
+        };
+        stopped.resume(how, signal)
+    }
+
+    fn seccomp_stop(&mut self, stopped: Stopped) -> Result<()> {
+        let under_way = self.tasks.get(&stopped.tid()).is_some_and(|task| task.script.is_some());
+        if under_way {
+            // An injected call is among those that the filter picks.
+            return self.resume(stopped, 0);
+        }
+        let Some(abi) = seccomp::abi_of_stop(stopped.event_message()?) else {
+            return self.foreign_filter(stopped);
+        };
+        let registers = stopped.registers()?;
+        let entry_stop = match self.entry_after_seccomp {
+            Some(false) => EntryStop::Passed,
+            Some(true) | None => EntryStop::MayCome,
+        };
+        self.begin(stopped, &registers, abi, entry_stop)
+    }
+
+    /// A filter of the program's own answered RET_TRACE: without a tracer that would be ENOSYS.
+    fn foreign_filter(&self, mut stopped: Stopped) -> Result<()> {
+        let mut registers = stopped.registers()?;
+        registers.skip_call();
+        registers.set_result(-i64::from(libc::ENOSYS));
+        stopped.set_registers(&registers)?;
+        self.resume(stopped, 0)
+    }
+
+    /// A task is at the entry of a call that may be handled.
+    fn begin(
+        &mut self,
+        stopped: Stopped,
+        registers: &Registers,
+        abi: Abi,
+        entry_stop: EntryStop,
+    ) -> Result<()> {
+        let Some(call) = Call::from_number(abi, registers.number()) else {
+            return self.resume(stopped, 0);
+        };
+        let handler = handlers::handler(&self.environment, &stopped, registers, abi, call)?;
+        let Some(handler) = handler else { return self.resume(stopped, 0) };
+        let tid = stopped.tid();
+        let (script, next) = Script::start(stopped, *registers, abi, call, entry_stop, handler)?;
+        match next {
+            Next::Running => {
+                self.tasks.entry(tid).or_default().script = Some(script);
+                Ok(())
+            }
+            Next::Done(stopped) => self.resume(stopped, 0),
+        }
+    }
+
+    fn syscall_stop(&mut self, stopped: Stopped) -> Result<()> {
+        let tid = stopped.tid();
+        let task = self.tasks.entry(tid).or_default();
+        if let Some(script) = &mut task.script {
+            let (next, was_entry) = script.syscall_stop(stopped)?;
+            self.entry_after_seccomp.get_or_insert(was_entry);
+            return match next {
+                Next::Running => Ok(()),
+                Next::Done(stopped) => {
+                    task.script = None;
+                    task.in_call = false;
+                    self.resume(stopped, 0)
+                }
+            };
+        }
+        if self.engine == Engine::Seccomp {
+            return self.resume(stopped, 0);
+        }
+        let registers = stopped.registers()?;
+        let info = if self.syscall_info { stopped.syscall_info() } else { None };
+        self.syscall_info &= info.is_some();
+        let entering = info.as_ref().map_or(!task.in_call, |info| info.entering);
+        task.in_call = entering;
+        if !entering {
+            return self.resume(stopped, 0);
+        }
+        let abi = match info {
+            Some(info) if info.arch == crate::arch::AUDIT_ARCH_I386 => Abi::I386,
+            _ => registers.likely_abi(),
+        };
+        self.begin(stopped, &registers, abi, EntryStop::Passed)
+    }
+
+    /// The task runs another program. Where a thread that is not the leader executed it, that thread
+    /// has the leader's id now, and its own will never be reported again.
+    fn executed(&mut self, stopped: Stopped) -> Result<()> {
+        let tid = stopped.tid();
+        let former = stopped.event_message()?;
+        if let Ok(former) = i32::try_from(former)
+            && Tid(former) != tid
+        {
+            self.tasks.remove(&Tid(former));
+        }
+        self.tasks.insert(tid, Task { script: None, in_call: true });
+        tracing::trace!(tid = tid.0, program = %crate::log::program(tid), "executed");
+        self.resume(stopped, 0)
+    }
+}

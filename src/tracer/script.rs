@@ -1,0 +1,226 @@
+//! Handlers as straight-line code: a handler is a future that the loop drives from stop to stop of its
+//! one task. It awaits the end of the task's call, or of a call that it makes the task execute; the
+//! loop meanwhile serves all other tasks. Nothing ever waits for one particular task.
+
+use crate::arch::{Abi, Call, Injected, Registers};
+use crate::ptrace::{Error, Result, Resume, Stopped, Tid};
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+/// What a handler says when it is through: the call's result, where that changes.
+pub type Outcome = Option<i64>;
+type Body = Pin<Box<dyn Future<Output = Result<Outcome>>>>;
+
+/// What a handler is waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    /// The end of the call that the task is in.
+    CallExit,
+    /// The end of an injected call.
+    InjectedExit,
+}
+
+/// What the handler and the loop share: the stopped task is in it while the handler runs.
+#[derive(Debug)]
+struct Shared {
+    stopped: RefCell<Option<Stopped>>,
+    wish: Cell<Option<Wish>>,
+    /// Registers at the last exit stop that the loop saw.
+    latest: Cell<Registers>,
+    /// What to put back after injected calls: registers of the program's own call, and signal mask.
+    own: Cell<Option<(Registers, u64)>>,
+}
+
+/// A task as its handler sees it: inside one system call.
+#[derive(Debug)]
+pub struct Traced {
+    shared: Rc<Shared>,
+    pub tid: Tid,
+    pub abi: Abi,
+    pub call: Call,
+    pub arguments: [u64; 6],
+}
+
+impl Traced {
+    /// Lets the call run; what it returned: a value or a negative errno.
+    pub async fn run_call(&self) -> Result<i64> {
+        self.wait_for(Wish::CallExit).await;
+        Ok(self.shared.latest.get().result(self.abi))
+    }
+
+    /// Makes the task execute a call of the tracer's, after the end of its own. The inner result is
+    /// that call's: a value, or the errno.
+    pub async fn inject(
+        &self,
+        call: Injected,
+        arguments: [u64; 6],
+    ) -> Result<std::result::Result<u64, nix::Error>> {
+        self.with_stopped(|stopped| {
+            let own = match self.shared.own.get() {
+                Some((own, _)) => own,
+                None => {
+                    // A handler of a signal that arrived now would return to the injected call.
+                    let mask = stopped.signal_mask()?;
+                    stopped.set_signal_mask(u64::MAX)?;
+                    let own = self.shared.latest.get();
+                    self.shared.own.set(Some((own, mask)));
+                    own
+                }
+            };
+            let mut registers = own;
+            registers.inject(self.abi, call, arguments);
+            stopped.set_registers(&registers)
+        })?;
+        self.wait_for(Wish::InjectedExit).await;
+        let result = self.shared.latest.get().result(self.abi);
+        tracing::trace!(tid = self.tid.0, call = call.name(), result, "injected");
+        Ok(match result {
+            -4095..0 => Err(nix::Error::from_raw(i32::try_from(-result).unwrap_or(libc::EIO))),
+            // Addresses of a 64-bit task can't be negative, those of a 32-bit one were sign-extended.
+            value if self.abi == Abi::I386 => Ok(u64::from(crate::arch::low32(value.cast_unsigned()))),
+            value => Ok(value.cast_unsigned()),
+        })
+    }
+
+    /// Access to the stopped task.
+    pub fn with_stopped<T>(&self, access: impl FnOnce(&mut Stopped) -> Result<T>) -> Result<T> {
+        match self.shared.stopped.borrow_mut().as_mut() {
+            Some(stopped) => access(stopped),
+            // The loop drives a handler only at stops, so this is never seen.
+            None => Err(Error::Died(self.tid)),
+        }
+    }
+
+    async fn wait_for(&self, wish: Wish) {
+        self.shared.wish.set(Some(wish));
+        let mut asked = false;
+        poll_fn(|_| if std::mem::replace(&mut asked, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+}
+
+/// Which stops a task in the middle of a handler still has to make before the handler goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    /// An entry stop may come first: it has -ENOSYS in the result's register, the exit does not.
+    EntryOrExit,
+    Exit,
+}
+
+/// A handler under way, on the loop's side.
+pub struct Script {
+    body: Body,
+    shared: Rc<Shared>,
+    abi: Abi,
+    expected: Expected,
+}
+
+/// What becomes of the task after a stop that the script has seen.
+pub enum Next {
+    /// It has to run to its next syscall stop: resumed already.
+    Running,
+    /// The handler is through; the task is still stopped.
+    Done(Stopped),
+}
+
+/// Whether the entry stop of a call comes after its seccomp stop: so in gVisor and before Linux 4.8.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryStop {
+    /// Comes next, or has to be found out.
+    MayCome,
+    /// Has passed, or is not made.
+    Passed,
+}
+
+impl Script {
+    /// Starts a handler for the call that the task is stopped at the entry of.
+    pub fn start<F: Future<Output = Result<Outcome>> + 'static>(
+        stopped: Stopped,
+        registers: Registers,
+        abi: Abi,
+        call: Call,
+        entry_stop: EntryStop,
+        handler: impl FnOnce(Traced) -> F,
+    ) -> Result<(Script, Next)> {
+        let tid = stopped.tid();
+        let shared = Rc::new(Shared {
+            stopped: RefCell::new(None),
+            wish: Cell::new(None),
+            latest: Cell::new(registers),
+            own: Cell::new(None),
+        });
+        let arguments = registers.arguments(abi);
+        let body = handler(Traced { shared: Rc::clone(&shared), tid, abi, call, arguments });
+        let expected = match entry_stop {
+            EntryStop::MayCome => Expected::EntryOrExit,
+            EntryStop::Passed => Expected::Exit,
+        };
+        let mut script = Script { body: Box::pin(body), shared, abi, expected };
+        let next = script.drive(stopped)?;
+        Ok((script, next))
+    }
+
+    /// The task made a syscall stop. True in the second place: it was an entry stop, which tells the
+    /// order of stops on this kernel.
+    pub fn syscall_stop(&mut self, stopped: Stopped) -> Result<(Next, bool)> {
+        let registers = stopped.registers()?;
+        if self.expected == Expected::EntryOrExit {
+            self.expected = Expected::Exit;
+            if registers.result(self.abi) == -i64::from(libc::ENOSYS) {
+                stopped.resume(Resume::ToSyscallStop, 0)?;
+                return Ok((Next::Running, true));
+            }
+        }
+        self.shared.latest.set(registers);
+        Ok((self.drive(stopped)?, false))
+    }
+
+    /// Lets the handler run until it wants the task to go on, or is through.
+    fn drive(&mut self, stopped: Stopped) -> Result<Next> {
+        let tid = stopped.tid();
+        *self.shared.stopped.borrow_mut() = Some(stopped);
+        let answer = self.body.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        // A handler has no way to keep the stopped task.
+        let mut stopped = self.shared.stopped.borrow_mut().take().ok_or(Error::Died(tid))?;
+        match (answer, self.shared.wish.take()) {
+            (Poll::Pending, wish) => {
+                if wish == Some(Wish::InjectedExit) {
+                    self.expected = Expected::EntryOrExit;
+                }
+                stopped.resume(Resume::ToSyscallStop, 0)?;
+                Ok(Next::Running)
+            }
+            (Poll::Ready(outcome), _) => {
+                let outcome = match outcome {
+                    Err(e @ Error::Died(_)) => return Err(e),
+                    Err(error) => {
+                        tracing::warn!(tid = stopped.tid().0, %error, "a call was not rewritten");
+                        None
+                    }
+                    Ok(outcome) => outcome,
+                };
+                self.put_back(&mut stopped, outcome)?;
+                Ok(Next::Done(stopped))
+            }
+        }
+    }
+
+    /// Ends the program's own call: as it ended by itself, or with the handler's result.
+    fn put_back(&self, stopped: &mut Stopped, outcome: Outcome) -> Result<()> {
+        let own = self.shared.own.get();
+        if own.is_none() && outcome.is_none() {
+            return Ok(());
+        }
+        let mut registers = own.map_or_else(|| self.shared.latest.get(), |(own, _)| own);
+        if let Some(result) = outcome {
+            registers.set_result(result);
+        }
+        stopped.set_registers(&registers)?;
+        match own {
+            Some((_, mask)) => stopped.set_signal_mask(mask),
+            None => Ok(()),
+        }
+    }
+}

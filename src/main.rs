@@ -14,8 +14,11 @@ use std::os::unix::ffi::OsStringExt;
 const OWN_FAILURE: c_int = 125;
 
 /// What the C library calls.
+///
+/// # Safety
+/// `argv` must be as C's `main` gets it.
 #[unsafe(no_mangle)]
-pub extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
+pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     let count = usize::try_from(argc).unwrap_or(0);
     let arguments: Vec<OsString> = (0..count)
         .map(|index| {

@@ -5,10 +5,11 @@ use super::handshake::{Channel, FromCommand, FromTracer};
 use crate::handlers::Environment;
 use crate::ptrace::{self, Tid};
 use crate::rules::Rules;
-use crate::tracer::{Engine, Progress, Tracer};
+use crate::tracer::{Engine, Farewell, Progress, Tracer};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
 use nix::unistd::{Pid, setsid};
 use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
@@ -20,7 +21,7 @@ pub fn run(command: Pid, channel: Channel, rules: Rules, logging: Logging) {
         return;
     }
     let Ok(FromCommand::Seize) = channel.receive() else { return };
-    let answer = match ptrace::seize(leader) {
+    let answer = match ptrace::seize(leader, logging.summary) {
         Ok(()) => FromTracer::Seized,
         Err(errno) => FromTracer::Refused { errno: errno as i32 },
     };
@@ -43,30 +44,32 @@ pub fn run(command: Pid, channel: Channel, rules: Rules, logging: Logging) {
     crate::log::start(logging.verbosity, logging.format, logging.file);
     check_proc();
     let environment = Rc::new(Environment::new(rules));
-    if summary {
-        environment.statistics.want();
-    }
-    let mut tracer = Tracer::new(leader, engine, Rc::clone(&environment));
+    let farewell = summary.then(|| farewell(&environment, summary_file));
+    let mut tracer = Tracer::new(leader, engine, environment, farewell);
     let _ = channel.send(FromTracer::Ready);
     drop(channel);
 
     loop {
-        match tracer.run(summary) {
-            Progress::LastTaskEnds => {
-                let text = environment.statistics.summary();
-                match &summary_file {
-                    Some(file) => {
-                        let _ = std::io::Write::write_all(&mut &*file, text.as_bytes());
-                    }
-                    None => crate::log::say(&text),
-                }
-            }
+        match tracer.run() {
             // The caller may wait for the end of its pipe, while tasks that the command left go on.
             Progress::CommandEnded if on_stderr && !summary => let_go_of(libc::STDERR_FILENO),
             Progress::CommandEnded => {}
             Progress::Finished => return,
         }
     }
+}
+
+/// Counts from now on, and says the counts at the end.
+fn farewell(environment: &Rc<Environment>, file: Option<File>) -> Farewell {
+    environment.statistics.want();
+    let environment = Rc::clone(environment);
+    Box::new(move || {
+        let text = environment.statistics.summary();
+        match file {
+            Some(mut file) => drop(file.write_all(text.as_bytes())),
+            None => crate::log::say(&text),
+        }
+    })
 }
 
 /// A session of its own, no terminal, no folder, no pipe of the caller's; deaf to the signals that are

@@ -161,14 +161,19 @@ impl Stopped {
 
 /// Starts tracing a running task and all that it will start; needs no stop of it.
 /// The tracees die with the tracer: a filter without one answers ENOSYS.
-pub fn seize(tid: Tid) -> std::result::Result<(), nix::Error> {
-    let options = libc::PTRACE_O_TRACESYSGOOD
+///
+/// With `reporting_ends`, a task also stops when it is about to end (one more stop for each).
+pub fn seize(tid: Tid, reporting_ends: bool) -> std::result::Result<(), nix::Error> {
+    let mut options = libc::PTRACE_O_TRACESYSGOOD
         | libc::PTRACE_O_TRACEFORK
         | libc::PTRACE_O_TRACEVFORK
         | libc::PTRACE_O_TRACECLONE
         | libc::PTRACE_O_TRACEEXEC
         | libc::PTRACE_O_TRACESECCOMP
         | libc::PTRACE_O_EXITKILL;
+    if reporting_ends {
+        options |= libc::PTRACE_O_TRACEEXIT;
+    }
     // SAFETY: no pointers; the data argument is a set of option bits.
     let answer = unsafe { libc::ptrace(libc::PTRACE_SEIZE, tid.0, 0, options) };
     nix::Error::result(answer).map(drop)

@@ -25,6 +25,8 @@ pub enum Stop {
     Seccomp,
     /// execve succeeded; the old program is gone.
     Exec,
+    /// The task is about to end; only where that was asked for.
+    End,
     /// fork, vfork or clone made a task; it reports itself with a stop of its own.
     NewTask,
     /// Job control stopped the process: it must stay so until SIGCONT.
@@ -58,6 +60,7 @@ pub fn classify(status: i32) -> Event {
         libc::PTRACE_EVENT_SECCOMP => Stop::Seccomp,
         libc::PTRACE_EVENT_EXEC => Stop::Exec,
         libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => Stop::NewTask,
+        libc::PTRACE_EVENT_EXIT => Stop::End,
         PTRACE_EVENT_STOP => match signal {
             libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => Stop::Group { signal },
             _ => Stop::Trap,
@@ -105,7 +108,7 @@ mod tests {
 
     #[test]
     fn events_that_nobody_asked_for_are_passed_on() {
-        assert_eq!(stopped(libc::SIGTRAP, 6), Event::Stopped(Stop::Other { event: 6 }));
+        assert_eq!(stopped(libc::SIGTRAP, 5), Event::Stopped(Stop::Other { event: 5 }));
         assert_eq!(stopped(libc::SIGTRAP, 99), Event::Stopped(Stop::Other { event: 99 }));
     }
 

@@ -32,6 +32,8 @@ struct Task {
     script: Option<Script>,
     /// With all stops: between a call's entry and its exit.
     in_call: bool,
+    /// It has stopped for the last time.
+    ending: bool,
 }
 
 /// The tracer of one tree of tasks.
@@ -45,13 +47,16 @@ pub struct Tracer {
     /// Whether PTRACE_GET_SYSCALL_INFO (Linux 5.3) is there; gVisor lacks it.
     syscall_info: bool,
     leader: Tid,
+    farewell: Option<Farewell>,
 }
+
+/// What is to be done when the last task ends, before its parent learns of that. Needs tasks that
+/// were seized with `reporting_ends`.
+pub type Farewell = Box<dyn FnOnce()>;
 
 /// What the loop tells its owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// The last task of the tree is about to be reaped, and its parent to learn of it.
-    LastTaskEnds,
     /// The command itself has ended; tasks that it started may go on.
     CommandEnded,
     /// No task is left.
@@ -60,7 +65,12 @@ pub enum Progress {
 
 impl Tracer {
     /// For the tree that begins with `leader`, seized already.
-    pub fn new(leader: Tid, engine: Engine, environment: Rc<Environment>) -> Self {
+    pub fn new(
+        leader: Tid,
+        engine: Engine,
+        environment: Rc<Environment>,
+        farewell: Option<Farewell>,
+    ) -> Self {
         Tracer {
             engine,
             environment,
@@ -69,17 +79,13 @@ impl Tracer {
             entry_after_seccomp: None,
             syscall_info: true,
             leader,
+            farewell,
         }
     }
 
-    /// Serves stops until there is something to tell. `announce_end`: whether LastTaskEnds is of
-    /// interest; it costs one more wait for each stop of a task that is alone.
-    pub fn run(&mut self, announce_end: bool) -> Progress {
+    /// Serves stops until there is something to tell.
+    pub fn run(&mut self) -> Progress {
         loop {
-            if announce_end && self.tasks.len() == 1 && self.queue.next_is_an_end() {
-                self.tasks.clear();
-                return Progress::LastTaskEnds;
-            }
             let Some((tid, status)) = self.queue.next() else { return Progress::Finished };
             match event::classify(status) {
                 Event::Exited { code } => {
@@ -114,15 +120,24 @@ impl Tracer {
 
     fn stopped(&mut self, stopped: Stopped, stop: Stop) -> Result<()> {
         // A new task's first stop may come before its parent's event: adopt whoever stops.
-        if !self.tasks.contains_key(&stopped.tid()) {
+        self.tasks.entry(stopped.tid()).or_insert_with(|| {
             tracing::trace!(tid = stopped.tid().0, "new task");
-            self.tasks.insert(stopped.tid(), Task::default());
-        }
+            Task::default()
+        });
         match stop {
             Stop::Seccomp => self.seccomp_stop(stopped),
             Stop::Syscall => self.syscall_stop(stopped),
             Stop::Exec => self.executed(stopped),
             Stop::Group { .. } => stopped.listen(),
+            Stop::End => {
+                self.tasks.entry(stopped.tid()).or_default().ending = true;
+                if self.tasks.values().all(|task| task.ending)
+                    && let Some(farewell) = self.farewell.take()
+                {
+                    farewell();
+                }
+                stopped.resume(Resume::Continue, 0)
+            }
             Stop::Signal { signal } => self.resume(stopped, signal),
             Stop::NewTask | Stop::Trap | Stop::Other { .. } => self.resume(stopped, 0),
         }
@@ -232,7 +247,7 @@ impl Tracer {
         {
             self.tasks.remove(&Tid(former));
         }
-        self.tasks.insert(tid, Task { script: None, in_call: true });
+        self.tasks.insert(tid, Task { in_call: true, ..Task::default() });
         tracing::trace!(tid = tid.0, program = %crate::log::program(tid), "executed");
         self.resume(stopped, 0)
     }

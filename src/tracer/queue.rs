@@ -36,26 +36,6 @@ impl Queue {
         }
         Some(first)
     }
-
-    /// Waits until something is there, leaves it there, and says whether it is the end of a task.
-    /// Only a status that has been read reaches the task's parent, so there is time to say goodbye.
-    pub fn next_is_an_end(&self) -> bool {
-        if !self.waiting.is_empty() {
-            return false;
-        }
-        // SAFETY: the struct is plain data, for which all zeroes is a value.
-        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-        let flags = libc::WEXITED | libc::WSTOPPED | libc::WNOWAIT | libc::__WALL;
-        loop {
-            // SAFETY: the kernel fills one siginfo_t.
-            if unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) } == 0 {
-                return matches!(info.si_code, libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED);
-            }
-            if nix::Error::last() != nix::Error::EINTR {
-                return false;
-            }
-        }
-    }
 }
 
 fn wait(flags: i32) -> Option<(Tid, i32)> {

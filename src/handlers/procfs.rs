@@ -11,7 +11,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 /// Larger tables are left as they are: 64 MiB is about 500,000 mounts.
@@ -38,7 +38,7 @@ pub fn mount_table(tid: Tid, fd: i32) -> io::Result<Option<OpenTable>> {
     let own = format!("/proc/self/fd/{}", handle.as_raw_fd());
     let path = fs::read_link(&own)?.into_os_string().into_vec();
     let Some(format) = Format::from_name(last_component(&path)) else { return Ok(None) };
-    if magic_of(&own)? != i64::from(PROC_MAGIC) {
+    if !is_on_procfs(&own)? {
         return Ok(None);
     }
     let content = read_table(&own)?;
@@ -125,8 +125,15 @@ pub fn own_statfs() -> Option<[u8; STRUCT_BYTES]> {
     })
 }
 
-fn magic_of(path: &str) -> io::Result<i64> {
-    Ok(raw_statfs(path)?.f_type)
+/// By the magic; gVisor before 2023 answers ENOSYS to statfs on procfs, so there by the device.
+fn is_on_procfs(path: &str) -> io::Result<bool> {
+    match raw_statfs(path) {
+        Ok(answer) => Ok(answer.f_type == i64::from(PROC_MAGIC)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
+            Ok(fs::metadata(path)?.dev() == fs::metadata("/proc")?.dev())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn raw_statfs(path: &str) -> io::Result<libc::statfs> {

@@ -80,8 +80,9 @@ impl Memory {
         Err(failed("reading a string", task, nix::Error::ENAMETOOLONG))
     }
 
-    /// Tries the rung in use, and the lower ones where it can't do this access. ENOSYS is for good;
-    /// EPERM (an undumpable program) concerns this task only.
+    /// Tries the rung in use, and the lower ones where it can't do this access. ENOSYS is for good; any
+    /// other obstacle (EPERM for an undumpable program, a /proc/TID/mem that takes no writes) may
+    /// concern this access only. EFAULT is an answer, and so is the task's death.
     fn climb<T>(
         &self,
         mut access: impl FnMut(Rung) -> std::result::Result<T, nix::Error>,
@@ -89,10 +90,9 @@ impl Memory {
         let mut rung = self.rung.get();
         loop {
             let error = match access(rung) {
-                Err(
-                    e @ (nix::Error::ENOSYS | nix::Error::EPERM | nix::Error::EACCES | nix::Error::ENOENT),
-                ) => e,
-                answer => return answer,
+                Ok(answer) => return Ok(answer),
+                Err(error @ (nix::Error::EFAULT | nix::Error::ESRCH)) => return Err(error),
+                Err(error) => error,
             };
             let next = match rung {
                 Rung::ProcessVm => Rung::ProcMem,

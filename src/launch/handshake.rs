@@ -1,8 +1,9 @@
 //! What the command's process and the tracer say to each other before the command begins.
 
 use crate::tracer::Engine;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// From the process that will be the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +74,17 @@ impl Message for FromTracer {
     }
 }
 
+/// The same file under a number above 2. A caller may have closed standard descriptors; the tracer
+/// redirects those, and the command must find them closed.
+pub fn clear_of_standard(fd: OwnedFd) -> nix::Result<OwnedFd> {
+    if fd.as_raw_fd() > libc::STDERR_FILENO {
+        return Ok(fd);
+    }
+    let moved = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(libc::STDERR_FILENO + 1))?;
+    // SAFETY: fcntl has just made it, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(moved) })
+}
+
 const MESSAGE_BYTES: usize = 5;
 
 /// One end of the conversation; closed at exec.
@@ -82,7 +94,7 @@ pub struct Channel(OwnedFd);
 impl Channel {
     pub fn pair() -> nix::Result<(Channel, Channel)> {
         let (a, b) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-        Ok((Channel(a), Channel(b)))
+        Ok((Channel(clear_of_standard(a)?), Channel(clear_of_standard(b)?)))
     }
 
     pub fn descriptor(&self) -> RawFd {

@@ -13,7 +13,7 @@ use crate::command;
 use crate::log::{Format, Verbosity};
 use crate::rules::{Mapping, Profile, Rules};
 use crate::tracer::Engine;
-use handshake::{Channel, FromCommand, FromTracer};
+use handshake::{Channel, FromCommand, FromTracer, clear_of_standard};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork};
 use std::ffi::OsString;
@@ -164,6 +164,9 @@ fn probe() {
 /// Starts the tracer and has this process seized by it.
 fn start_tracer(rules: Rules, logging: Logging) -> Result<Channel, LaunchError> {
     let (ours, theirs) = Channel::pair().map_err(LaunchError::Start)?;
+    let file = logging.file.map(|file| clear_of_standard(file.into()));
+    let file = file.transpose().map_err(LaunchError::Start)?.map(File::from);
+    let logging = Logging { file, ..logging };
     let command = Pid::this();
     // SAFETY: this process has one thread (see `Launcher::exec`), so its child may do anything.
     match unsafe { fork() }.map_err(LaunchError::Start)? {

@@ -1,5 +1,7 @@
 //! What a contributor runs: `cargo xtask cluster`, `cargo xtask test`, `cargo xtask bench`.
 
+mod bench;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -11,8 +13,13 @@ struct Arguments {
 
 /// One module per task; each takes its own arguments and returns when it is done.
 #[derive(Subcommand)]
-enum Task {}
+enum Task {
+    /// What fsmasq costs, against native and against other tracers; writes docs/performance.md.
+    Bench(bench::Arguments),
+}
 
 fn main() -> anyhow::Result<()> {
-    match Arguments::parse().task {}
+    match Arguments::parse().task {
+        Task::Bench(arguments) => bench::run(&arguments),
+    }
 }

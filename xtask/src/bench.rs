@@ -1,0 +1,238 @@
+//! `cargo xtask bench`: what fsmasq costs, against native and against other tracers, in one run.
+//!
+//! Competitors take turns within each round, so that what disturbs the machine disturbs them alike, and
+//! ratios are taken within a round. Results go to docs/performance.md and its pictures.
+
+mod calls;
+mod competitors;
+mod grid;
+mod guest;
+mod gvisor;
+mod machine;
+mod plot;
+mod programs;
+mod report;
+mod table;
+mod threads;
+
+use anyhow::{Context, Result};
+use competitors::Competitor::{Fsmasq, Native, Strace};
+use competitors::{Tools, find, workspace};
+use grid::Grid;
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use table::Unit;
+
+/// What the project wants to stay below.
+const FILTER_TARGET: f64 = 1.3;
+const TRAPPED_OPEN_TARGET: f64 = 0.7;
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Fewer and shorter rounds: about two minutes, with more noise.
+    #[arg(long)]
+    quick: bool,
+
+    /// Only these parts; the others' results stay as they are in docs/performance.md.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PART,…")]
+    only: Vec<Part>,
+
+    /// Rounds in which every competitor takes its turn.
+    #[arg(long, value_name = "N")]
+    rounds: Option<u32>,
+
+    /// The CPU for the rows in which program and tracer share one.
+    #[arg(long, default_value_t = 0, value_name = "CPU")]
+    cpu: u32,
+
+    /// gVisor's runsc, for the part `gvisor`; otherwise the one in PATH.
+    #[arg(long, value_name = "FILE")]
+    runsc: Option<PathBuf>,
+
+    /// Print only, and leave docs/ as it is.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    Calls,
+    Programs,
+    Threads,
+    Gvisor,
+}
+
+const PARTS: [Part; 4] = [Part::Calls, Part::Programs, Part::Threads, Part::Gvisor];
+
+/// How long and how often.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub rounds: u32,
+    /// Time per call, competitor and round.
+    pub milliseconds: u64,
+    pub cpu: u32,
+}
+
+impl Settings {
+    /// The competitors with their columns; each round begins with another one.
+    pub fn in_turn<T: Copy>(&self, all: &[T], round: u32) -> Vec<(usize, T)> {
+        let mut turns: Vec<(usize, T)> = all.iter().copied().enumerate().collect();
+        let first = usize::try_from(round).unwrap_or(0) % all.len().max(1);
+        turns.rotate_left(first);
+        turns
+    }
+
+    /// The prefix that keeps a program and its tracer on one CPU.
+    pub fn pin(&self) -> Vec<OsString> {
+        vec!["taskset".into(), "--cpu-list".into(), self.cpu.to_string().into()]
+    }
+
+    pub fn progress(&self, part: &str, round: u32) {
+        eprintln!("{part}: round {} of {}", round + 1, self.rounds);
+    }
+}
+
+/// What one part found.
+struct Results {
+    /// The part's name in the page's markers.
+    name: &'static str,
+    text: String,
+    /// For the terminal only.
+    verdicts: Vec<String>,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let (rounds, milliseconds) = if arguments.quick { (3, 20) } else { (9, 45) };
+    let rounds = arguments.rounds.unwrap_or(rounds);
+    let settings = Settings { rounds, milliseconds, cpu: arguments.cpu };
+    let tools = Tools::prepare()?;
+    let docs = workspace().join("docs");
+    let about = machine::describe();
+    let mut verdicts = Vec::new();
+    for part in PARTS.into_iter().filter(|part| arguments.only.is_empty() || arguments.only.contains(part)) {
+        let picture = (!arguments.dry_run).then(|| docs.clone());
+        let results = match part {
+            Part::Calls => calls_part(&tools, &settings, picture)?,
+            Part::Programs => programs_part(&tools, &settings, picture)?,
+            Part::Threads => threads_part(&tools, &settings)?,
+            Part::Gvisor => match arguments.runsc.clone().or_else(|| find("runsc")) {
+                Some(runsc) => gvisor_part(&tools, &settings, &runsc)?,
+                None => {
+                    eprintln!(
+                        "left out: gVisor, because there is no runsc in PATH; give one with --runsc FILE"
+                    );
+                    continue;
+                }
+            },
+        };
+        println!("\n{}", results.text);
+        verdicts.extend(results.verdicts);
+        if !arguments.dry_run {
+            let text = format!("{about} Median of {rounds} rounds.\n\n{}", results.text);
+            report::write(&docs.join("performance.md"), results.name, &text)?;
+        }
+    }
+    for verdict in verdicts {
+        println!("{verdict}");
+    }
+    Ok(())
+}
+
+fn calls_part(tools: &Tools, settings: &Settings, docs: Option<PathBuf>) -> Result<Results> {
+    let (free, pinned) = calls::measure(tools, settings)?;
+    let mut text = both_ways(&free.time, &pinned.time, Unit::Nanoseconds);
+    let tracer = table::values(&free.tracer, Unit::Nanoseconds);
+    let _ = writeln!(text, "The tracer's CPU time for one call, as started.\n\n{tracer}");
+    if let Some(docs) = docs {
+        let title = "One call, as a multiple of native";
+        picture(&free.time, title, &docs.join("performance-calls.svg"))?;
+        let title = "One call, as a multiple of native; program and tracer on one CPU";
+        picture(&pinned.time, title, &docs.join("performance-calls-one-cpu.svg"))?;
+    }
+    let (native, fsmasq, strace) = (calls::column(Native), calls::column(Fsmasq), calls::column(Strace));
+    let mut verdicts = Vec::new();
+    for (grid, how) in [(&free.time, "as started"), (&pinned.time, "on one CPU")] {
+        let filter = grid.ratio(calls::GETPPID, fsmasq, native).map(|spread| spread.median);
+        verdicts.push(verdict(&format!("getppid against native, {how}"), filter, FILTER_TARGET));
+        let open = grid.ratio(calls::OPEN, fsmasq, strace).map(|spread| spread.median);
+        verdicts.push(verdict(&format!("trapped open against strace's, {how}"), open, TRAPPED_OPEN_TARGET));
+    }
+    let _ = write!(text, "{}", bulleted(&verdicts));
+    Ok(Results { name: "calls", text, verdicts })
+}
+
+fn programs_part(tools: &Tools, settings: &Settings, docs: Option<PathBuf>) -> Result<Results> {
+    let (free, pinned) = programs::measure(tools, settings)?;
+    if let Some(docs) = docs {
+        let title = "Whole programs, as a multiple of native";
+        picture(&free, title, &docs.join("performance-programs.svg"))?;
+        let title = "Whole programs, as a multiple of native; program and tracer on one CPU";
+        picture(&pinned, title, &docs.join("performance-programs-one-cpu.svg"))?;
+    }
+    let text = both_ways(&free, &pinned, Unit::Milliseconds);
+    Ok(Results { name: "programs", text, verdicts: Vec::new() })
+}
+
+fn both_ways(free: &Grid, pinned: &Grid, unit: Unit) -> String {
+    format!(
+        "As started: program and tracer on any CPU. Native's time, and the others as multiples of it \
+         (lowest–highest round).\n\n{}\nProgram and tracer on one CPU.\n\n{}\n",
+        table::ratios(free, 0, unit),
+        table::ratios(pinned, 0, unit)
+    )
+}
+
+fn picture(grid: &Grid, title: &str, path: &Path) -> Result<()> {
+    plot::write(grid, title, path).with_context(|| path.display().to_string())
+}
+
+fn threads_part(tools: &Tools, settings: &Settings) -> Result<Results> {
+    let measured = threads::measure(tools, settings)?;
+    let text = format!(
+        "One open of a missing file.\n\n{}\nThe tracer's resident memory meanwhile.\n\n{}",
+        table::values(&measured.time, Unit::Nanoseconds),
+        table::values(&measured.memory, Unit::Kibibytes)
+    );
+    Ok(Results { name: "threads", text, verdicts: Vec::new() })
+}
+
+fn gvisor_part(tools: &Tools, settings: &Settings, runsc: &Path) -> Result<Results> {
+    let grid = gvisor::measure(tools, settings, runsc)?;
+    let text = table::ratios(&grid, 0, Unit::Nanoseconds);
+    Ok(Results { name: "gvisor", text, verdicts: Vec::new() })
+}
+
+/// A miss is told, and is no failure: the machine may be busy.
+fn verdict(what: &str, ratio: Option<f64>, target: f64) -> String {
+    match ratio {
+        Some(ratio) => {
+            let verdict = if ratio <= target { "met" } else { "MISSED" };
+            format!("{what}: {} (target ≤ {target}: {verdict})", table::significant(ratio))
+        }
+        None => format!("{what}: not measured (target ≤ {target})"),
+    }
+}
+
+fn bulleted(lines: &[String]) -> String {
+    lines.iter().fold(String::new(), |text, line| text + "- " + line + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_competitor_is_first_once_in_as_many_rounds() {
+        let settings = Settings { rounds: 3, milliseconds: 1, cpu: 0 };
+        let firsts: Vec<char> = (0..3).map(|round| settings.in_turn(&['a', 'b', 'c'], round)[0].1).collect();
+        assert_eq!(firsts, ['a', 'b', 'c']);
+        assert_eq!(settings.in_turn(&['a', 'b', 'c'], 1), [(1, 'b'), (2, 'c'), (0, 'a')]);
+    }
+
+    #[test]
+    fn a_miss_is_said_and_nothing_more() {
+        assert_eq!(verdict("open", Some(0.55), 0.7), "open: 0.55 (target ≤ 0.7: met)");
+        assert_eq!(verdict("open", Some(0.71), 0.7), "open: 0.71 (target ≤ 0.7: MISSED)");
+    }
+}

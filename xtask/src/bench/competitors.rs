@@ -1,0 +1,150 @@
+//! Who is compared: each is a prefix for a command.
+
+use super::programs::Program;
+use anyhow::{Context, Result, bail};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Competitor {
+    Native,
+    Fsmasq,
+    Strace,
+    FsmasqAllStops,
+    StraceAllStops,
+    Proot,
+}
+
+use Competitor::{Fsmasq, FsmasqAllStops, Native, Proot, Strace, StraceAllStops};
+
+pub const ALL: [Competitor; 6] = [Native, Fsmasq, Strace, FsmasqAllStops, StraceAllStops, Proot];
+
+/// The calls that fsmasq's filter stops; strace passes over what it does not know behind a `?`.
+const TRACED_BY_STRACE: &str = "trace=open,openat,?openat2,statfs,fstatfs,?statmount";
+
+impl Competitor {
+    pub fn name(self) -> &'static str {
+        match self {
+            Native => "native",
+            Fsmasq => "fsmasq",
+            Strace => "strace --seccomp-bpf",
+            FsmasqAllStops => "fsmasq --no-seccomp",
+            StraceAllStops => "strace, all stops",
+            Proot => "proot",
+        }
+    }
+
+    /// What the command's own words follow.
+    pub fn prefix(self, tools: &Tools, mapping: &str) -> Vec<OsString> {
+        let fsmasq = tools.fsmasq.clone().into_os_string();
+        let strings = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
+        match self {
+            Native => Vec::new(),
+            Fsmasq => [vec![fsmasq], strings(&["--map", mapping, "--"])].concat(),
+            FsmasqAllStops => [vec![fsmasq], strings(&["--no-seccomp", "--map", mapping, "--"])].concat(),
+            Strace => {
+                strings(&["strace", "-f", "--seccomp-bpf", "-o", "/dev/null", "-e", TRACED_BY_STRACE, "--"])
+            }
+            StraceAllStops => strings(&["strace", "-f", "-o", "/dev/null", "-e", "trace=none", "--"]),
+            Proot => strings(&["proot"]),
+        }
+    }
+
+    /// Whether its failure is one of this project.
+    pub fn is_ours(self) -> bool {
+        matches!(self, Native | Fsmasq | FsmasqAllStops)
+    }
+}
+
+/// The programs that a run uses.
+#[derive(Debug, Clone)]
+pub struct Tools {
+    pub fsmasq: PathBuf,
+    pub guest: PathBuf,
+}
+
+impl Tools {
+    /// Builds the project's own, and asks for the others.
+    pub fn prepare() -> Result<Self> {
+        for (program, package) in [("strace", "strace"), ("proot", "proot"), ("taskset", "util-linux")] {
+            if find(program).is_none() {
+                bail!("{program} is not there to be compared with; on Debian: apt-get install {package}");
+            }
+        }
+        let built = build(&["fsmasq", "bench-calls"])?;
+        let [fsmasq, guest] = built.as_slice() else {
+            bail!("cargo did not name the programs that it built")
+        };
+        Ok(Tools { fsmasq: fsmasq.clone(), guest: guest.clone() })
+    }
+}
+
+/// A program's place in PATH.
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
+}
+
+/// Release builds of the workspace's packages: their programs, in the same order.
+fn build(packages: &[&str]) -> Result<Vec<PathBuf>> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--release", "--message-format=json-render-diagnostics"]);
+    command.args(packages.iter().flat_map(|package| ["--package", package]));
+    command.current_dir(workspace());
+    let output = command.stderr(Stdio::inherit()).output().context("cargo build")?;
+    if !output.status.success() {
+        bail!("cargo build --release of {}: {}", packages.join(", "), output.status);
+    }
+    let executables: Vec<PathBuf> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .collect();
+    packages
+        .iter()
+        .map(|package| {
+            let built = executables.iter().find(|path| path.file_name() == Some(package.as_ref()));
+            built.cloned().with_context(|| format!("cargo build of {package} made no program"))
+        })
+        .collect()
+}
+
+/// The root of the checkout.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+/// A command behind a prefix.
+pub fn behind(prefix: &[OsString], words: impl IntoIterator<Item = OsString>) -> Result<Command> {
+    let mut words = prefix.iter().cloned().chain(words);
+    let program = words.next().context("an empty command")?;
+    let mut command = Command::new(program);
+    command.args(words).stdin(Stdio::null());
+    Ok(command)
+}
+
+/// What a command printed; an error with what it said on stderr where it failed.
+pub fn output(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("{command:?}"))?;
+    if !output.status.success() {
+        bail!("{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// How long a whole program takes.
+pub fn time(program: &Program, prefix: &[OsString]) -> Result<Duration> {
+    let mut command = behind(prefix, program.words.iter().map(OsString::from))?;
+    command.current_dir(&program.folder).envs(program.environment.iter().cloned());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let start = Instant::now();
+    let status = command.status().with_context(|| format!("{command:?}"))?;
+    let elapsed = start.elapsed();
+    if !program.accepts(status) {
+        bail!("{command:?}: {status}");
+    }
+    Ok(elapsed)
+}

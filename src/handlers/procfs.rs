@@ -64,15 +64,12 @@ fn read_table(path: impl AsRef<std::path::Path>) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Whether a descriptor is one that stands for a mount table. Stateless: the name says it. A program
-/// that gives such a name to a memfd of its own deceives only itself.
+/// Whether a descriptor is one of ours that stands for a file of procfs. Stateless: the name says it. A
+/// program that gives such a name to a memfd of its own deceives only itself.
 pub fn is_substituted(tid: Tid, fd: i32) -> bool {
     let Ok(link) = fs::read_link(format!("/proc/{tid}/fd/{fd}")) else { return false };
-    link.as_os_str()
-        .as_bytes()
-        .strip_prefix(MEMFD_PREFIX)
-        .and_then(|rest| rest.strip_suffix(MEMFD_SUFFIX))
-        .is_some_and(|name| Format::from_name(last_component(name)).is_some())
+    let name = link.as_os_str().as_bytes().strip_prefix(MEMFD_PREFIX);
+    name.is_some_and(|name| name.starts_with(b"/proc/") && name.ends_with(MEMFD_SUFFIX))
 }
 
 /// What to call a descriptor in the log.

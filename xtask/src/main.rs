@@ -1,6 +1,8 @@
 //! What a contributor runs: `cargo xtask cluster`, `cargo xtask test`, `cargo xtask bench`.
 
 mod bench;
+mod cluster;
+mod tools;
 
 use clap::{Parser, Subcommand};
 
@@ -16,10 +18,13 @@ struct Arguments {
 enum Task {
     /// What fsmasq costs, against native and against other tracers; writes docs/performance.md.
     Bench(bench::Arguments),
+    /// A Kubernetes node in a gVisor sandbox, below one fsmasq prefix, checked point by point.
+    Cluster(cluster::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Cluster(arguments) => cluster::run(&arguments),
     }
 }

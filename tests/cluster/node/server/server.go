@@ -10,7 +10,6 @@ import (
 	"syscall"
 	"time"
 
-	genericapiserver "k8s.io/apiserver/pkg/server"
 	logsapi "k8s.io/component-base/logs/api/v1"
 )
 
@@ -73,13 +72,13 @@ func Run() error {
 	}
 	go announceReady(agentContext, started)
 
-	failure := waitForEnd(signals, append(agents, api), containerd)
-	stopAgents()
-	if signals.Err() == nil {
-		// The kubelet's command listens to signals only. It has heard the one that ended the wait above, if any; a
-		// second one would make it exit on the spot.
-		genericapiserver.RequestShutdown()
+	if err := waitForEnd(signals, append(agents, api), containerd); err != nil {
+		// As k3s does it: without one of its parts the process has nothing to put in order.
+		fmt.Fprintf(os.Stderr, "node: %v\n", err)
+		os.Exit(1)
 	}
+	stopAgents() // the kubelet has heard the signal itself
+	var failure error
 	for _, agent := range agents {
 		failure = errors.Join(failure, agent.waitStopped(stopPatience))
 	}

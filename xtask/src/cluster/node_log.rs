@@ -1,0 +1,120 @@
+//! What the node's log says.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::bundle::Bundle;
+use super::report::Row;
+use crate::tools::last_lines;
+
+/// The log from a position on; bytes that are not UTF-8 are replaced.
+pub fn read_from(bundle: &Bundle, position: u64) -> Result<String> {
+    let path = bundle.node_log();
+    let mut file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
+    file.seek(SeekFrom::Start(position))?;
+    let mut content = Vec::new();
+    file.read_to_end(&mut content).with_context(|| format!("reading {}", path.display()))?;
+    Ok(String::from_utf8_lossy(&content).into_owned())
+}
+
+/// The end of the log, for a message; an unreadable log is said, too.
+pub fn tail(bundle: &Bundle, lines: usize) -> String {
+    read_from(bundle, 0).map_or_else(|error| format!("{error:#}"), |text| last_lines(&text, lines))
+}
+
+/// What the kubelet dies of in a sandbox, in its own words (see the project's README).
+const FATAL: &[&str] = &[
+    "Failed to start ContainerManager",
+    "failed to run Kubelet",
+    "command failed",
+    "kubelet ended by itself",
+    "could not find device in cached partitions map",
+    "unable to find data in memory cache",
+];
+
+/// The fatal lines, without those that only repeat one.
+pub fn fatal_lines(bundle: &Bundle) -> Result<Vec<String>> {
+    Ok(fatal_lines_of(&read_from(bundle, 0)?))
+}
+
+fn fatal_lines_of(log: &str) -> Vec<String> {
+    log.lines()
+        .filter(|line| is_error(line) || line.starts_with("node: "))
+        .filter(|line| FATAL.iter().any(|words| line.contains(words)))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Words of messages of cAdvisor's, and of the kubelet's about figures that cAdvisor owes it.
+const CADVISOR: &[&str] = &[
+    "cadvisor",
+    "cadvisor.go",
+    "partition",
+    "rootfs",
+    "imagefs info",
+    "imagefs stats",
+    "fsstats",
+    "container stats",
+    "unable to find data in memory cache",
+];
+
+/// Before the first figures are there, and before the node is registered, the kubelet says so once; that is the same on
+/// every machine.
+const AT_EVERY_START: &[&str] =
+    &["eviction manager: failed to check if we have separate container filesystem"];
+
+/// The check that the log has no error of cAdvisor's.
+pub fn cadvisor_row(bundle: &Bundle) -> Result<Row> {
+    let log = read_from(bundle, 0)?;
+    let errors = cadvisor_errors(&log);
+    let name = "no cAdvisor error in the log";
+    Ok(match errors.first() {
+        None => Row::passed(name, format!("none in {} lines", log.lines().count()), Duration::ZERO),
+        Some(first) => Row::failed_with(name, format!("{} error(s), the first: {first}", errors.len())),
+    })
+}
+
+fn cadvisor_errors(log: &str) -> Vec<&str> {
+    log.lines()
+        .filter(|line| is_error(line))
+        .filter(|line| {
+            let lower = line.to_lowercase();
+            CADVISOR.iter().any(|words| lower.contains(words))
+                && !AT_EVERY_START.iter().any(|words| lower.contains(words))
+        })
+        .collect()
+}
+
+/// klog's lines begin with a letter for the severity and the date, as in `E1122 19:10:19.276463`.
+fn is_error(line: &str) -> bool {
+    let mut bytes = line.bytes();
+    matches!(bytes.next(), Some(b'E' | b'F')) && bytes.take(4).filter(u8::is_ascii_digit).count() == 4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEATH: &str = "E1122 19:10:19.2 11 kubelet.go:1] \"Failed to start ContainerManager\" err=\"x\"";
+
+    #[test]
+    fn a_fatal_line_is_found_among_others() {
+        let log = format!("I1122 19:10:19.1 11 a.go:1] Starting\n{DEATH}\nsomething else");
+        assert_eq!(fatal_lines_of(&log), [DEATH]);
+        assert!(fatal_lines_of("I1122 19:10:19.1 11 a.go:1] command failed gracefully").is_empty());
+    }
+
+    #[test]
+    fn errors_of_cadvisor_are_told_from_others() {
+        let mine =
+            "E1122 19:10:19.2 11 cri_stats_provider.go:1] could not find device in cached partitions map";
+        let warning = "W1122 19:10:19.2 11 fs.go:502] Not collecting partition statistics";
+        let other = "E1122 19:10:19.2 11 conn.go:1] Error on socket receive";
+        let usual = "E1122 19:10:19.4 11 eviction_manager.go:267] \"eviction manager: failed to check if we have separate container filesystem. Ignoring.\" rootfs";
+        let log = [mine, warning, other, usual].join("\n");
+        assert_eq!(cadvisor_errors(&log), [mine]);
+    }
+}

@@ -1,0 +1,47 @@
+//! Small programs that the tests run: this binary with `--guest NAME ARGUMENTS…`. They say what they
+//! see; what that should be, the tests know. A guest that panics has found something wrong itself.
+
+mod calls;
+mod descriptors;
+mod registers;
+mod sources;
+mod statfs;
+mod statmount;
+mod tables;
+mod tasks;
+
+pub use sources::{go_program, i386_program};
+pub use tables::WAYS;
+
+/// Runs a guest; its exit status.
+pub fn run(name: &str, arguments: &[String]) -> i32 {
+    let argument = |index: usize| arguments.get(index).map_or("", String::as_str);
+    match name {
+        "statfs" => statfs::show(arguments),
+        "statfs-errors" => statfs::errors(),
+        "statfs-often" => statfs::often(argument(0).parse().unwrap(), argument(1)),
+        "statmount" => statmount::show(argument(0)),
+        "table" => tables::read(argument(0), argument(1)),
+        "table-in-chroot" => tables::in_chroot(argument(0), argument(1)),
+        "table-without-memfd" => tables::without_memfd(argument(0)),
+        "table-often" => tables::often(argument(0).parse().unwrap(), argument(1)),
+        "descriptor" => descriptors::show(argument(0)),
+        "descriptor-limit" => descriptors::at_the_limit(argument(0)),
+        "openat2-beneath" => descriptors::openat2_beneath(argument(0), argument(1)),
+        "registers" => registers::show(argument(0)),
+        "memory" => registers::memory(argument(0)),
+        "threads" => tasks::threads(argument(0)),
+        "signals" => tasks::signals(argument(0)),
+        "ignored-signals" => tasks::ignored_signals(),
+        "fork-storm" => tasks::fork_storm(argument(0)),
+        "exec-in-thread" => tasks::exec_in_thread(argument(0)),
+        "untraced-clone" => tasks::untraced_clone(argument(0)),
+        "survivor" => tasks::survivor(argument(0), argument(1), argument(2)),
+        "stop" => tasks::wait_for_a_line(),
+        "raise" => tasks::raise(argument(0).parse().unwrap()),
+        "crash" => tasks::crash(),
+        "ids" => tasks::ids(),
+        other => panic!("no guest {other}"),
+    }
+    0
+}

@@ -1,0 +1,60 @@
+//! What the launcher does, behaviour by behaviour, on this machine: each file is named after a
+//! behaviour, each test is a sentence. Every test that runs a program does so with both engines.
+//!
+//! This binary is also the guest program (`--guest NAME`), see `guests`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_possible_wrap)]
+
+mod common;
+mod guests;
+
+mod group_stop;
+mod gvisor;
+mod i386;
+mod in_place;
+mod languages;
+mod logging;
+mod mappings;
+mod mount_tables;
+mod namespaces;
+mod obstacles;
+mod profiles;
+mod signals;
+mod statfs;
+mod statmount;
+mod survivors;
+mod table_descriptors;
+mod tasks;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, guest, rest @ ..] = &arguments[..]
+        && first == "--guest"
+    {
+        std::process::exit(guests::run(guest, rest));
+    }
+    let stage = common::stage::set_up();
+    let cases = [
+        statfs::cases(),
+        mount_tables::cases(),
+        table_descriptors::cases(),
+        statmount::cases(),
+        mappings::cases(),
+        profiles::cases(),
+        in_place::cases(),
+        survivors::cases(),
+        group_stop::cases(),
+        signals::cases(),
+        tasks::cases(),
+        namespaces::cases(),
+        obstacles::cases(),
+        logging::cases(),
+        languages::cases(),
+        i386::cases(),
+        gvisor::cases(),
+    ]
+    .concat();
+    let status = common::harness::run(cases, &arguments);
+    common::stage::take_down(stage);
+    std::process::exit(status);
+}

@@ -1,0 +1,193 @@
+//! Profiles: files that a machine lacks, and sources.
+
+use crate::common::needs::ROOT;
+use crate::common::run::bare_shell;
+use crate::common::{Case, Engine, both, finish, once, stage};
+use std::path::PathBuf;
+use std::process::Command;
+
+pub fn cases() -> Vec<Case> {
+    [
+        both!(&[ROOT]; sources_are_unique_per_device_and_device_numbers_stay),
+        both!(&[];
+            a_missing_file_has_content_and_what_is_written_is_seen_by_all,
+            content_that_may_not_be_written_stays,
+            a_stand_in_is_opened_by_its_absolute_path,
+            a_stand_in_beside_the_missing_file_is_opened_even_beneath_a_descriptor,
+            a_file_that_refuses_writes_keeps_what_was_written,
+            a_file_that_is_there_is_the_machines_own,
+            no_profile_is_no_rule,
+        ),
+        once!(&[]; a_printed_profile_can_be_given_back, a_profile_that_makes_no_sense_is_refused),
+    ]
+    .concat()
+}
+
+/// A path that no kernel has, in a folder where nothing can be made.
+const MISSING: &str = "/proc/sys/kernel/fsmasq_no_such_parameter";
+
+fn profile(rules: &str) -> PathBuf {
+    let path = stage().scratch("profile").join("profile.toml");
+    std::fs::write(&path, format!("version = 1\nname = \"test\"\n{rules}\n")).unwrap();
+    path
+}
+
+fn under(engine: Engine, rules: &str, script: &str) -> Command {
+    let path = profile(rules);
+    let mut command = Command::new(&stage().launcher);
+    command.args(["--map", "tmpfs=ext4", "--profile"]).arg(path);
+    if engine == Engine::AllStops {
+        command.arg("--no-seccomp");
+    }
+    command.args(["--", "sh", "-c", script]).env_remove("RUST_LOG");
+    command
+}
+
+fn sources_are_unique_per_device_and_device_numbers_stay(engine: Engine) {
+    for table in ["mountinfo", "mounts", "mountstats"] {
+        let script = format!("cat /proc/self/{table}");
+        let bare = finish(&mut bare_shell(&script)).quiet_success();
+        let expected = String::from_utf8_lossy(&crate::common::masked(&bare.stdout)).into_owned();
+        let seen = finish(&mut under(engine, "[source]\nunique = true", &script)).quiet_success().text();
+        assert_eq!(seen.lines().count(), expected.lines().count());
+        let devices = devices();
+        for ((seen, expected), device) in seen.lines().zip(expected.lines()).zip(devices) {
+            if seen == expected {
+                continue;
+            }
+            // Only the source differs, and it is that of the device.
+            let (was, is) = words(expected)
+                .into_iter()
+                .zip(words(seen))
+                .find(|(expected, seen)| expected != seen)
+                .unwrap();
+            assert_eq!(is, format!("/dev/fsmasq-{}", device.replace(':', "-")), "{seen}");
+            assert_eq!(seen.replacen(is, was, 1), expected);
+        }
+        let source = |name: &str| {
+            let at = stage().folder.join(name);
+            let line = seen.lines().find(|line| words(line).contains(&at.to_str().unwrap())).unwrap();
+            words(line).into_iter().find(|w| w.starts_with("/dev/fsmasq-")).map(str::to_owned)
+        };
+        assert!(source("none-a").is_some() && source("none-a") != source("none-b"), "{table}");
+        assert_eq!(source("none-a"), source("none-a-again"), "{table}: one device, one source");
+        assert_eq!(source("quiet"), None, "{table}: its own source was unique");
+    }
+}
+
+fn words(line: &str) -> Vec<&str> {
+    line.split(' ').collect()
+}
+
+/// The devices of all mounts, in the order of the tables.
+fn devices() -> Vec<String> {
+    let table = String::from_utf8_lossy(&std::fs::read("/proc/self/mountinfo").unwrap()).into_owned();
+    table.lines().map(|line| words(line)[2].to_owned()).collect()
+}
+
+fn a_missing_file_has_content_and_what_is_written_is_seen_by_all(engine: Engine) {
+    let rules =
+        format!("[[file]]\npath = \"{MISSING}\"\nwhen = \"missing\"\ncontent = \"5\"\nwritable = true");
+    let script = format!(
+        "cat {MISSING}; sh -c 'echo 17 > {MISSING}'; cat {MISSING}; printf 3 > {MISSING}; sh -c 'cat {MISSING}'; \
+         cd /proc/sys/kernel; cat ../kernel/./fsmasq_no_such_parameter; read x < fsmasq_no_such_parameter; echo $x"
+    );
+    let seen = finish(&mut under(engine, &rules, &script)).quiet_success();
+    assert_eq!(seen.text(), "5\n17\n3\n3\n3\n");
+    // It is there for those below only, and for this launch only.
+    assert!(!std::path::Path::new(MISSING).exists());
+    assert_eq!(finish(&mut under(engine, &rules, &format!("cat {MISSING}"))).quiet_success().text(), "5\n");
+}
+
+fn content_that_may_not_be_written_stays(engine: Engine) {
+    let rules = format!("[[file]]\npath = \"{MISSING}\"\nwhen = \"missing\"\ncontent = \"fixed\"");
+    let script = format!("cat {MISSING}; (echo 1 > {MISSING}) 2>/dev/null || echo refused; cat {MISSING}");
+    assert_eq!(finish(&mut under(engine, &rules, &script)).quiet_success().text(), "fixed\nrefused\nfixed\n");
+}
+
+fn a_stand_in_is_opened_by_its_absolute_path(engine: Engine) {
+    let rules = "[[file]]\npath = \"/proc/fsmasq_no_such_log\"\nwhen = \"missing\"\nstand-in = \"/dev/null\"";
+    let script = "wc -c < /proc/fsmasq_no_such_log; exec 5< /proc/fsmasq_no_such_log; readlink /proc/$$/fd/5";
+    assert_eq!(finish(&mut under(engine, rules, script)).quiet_success().text(), "0\n/dev/null\n");
+}
+
+fn a_stand_in_beside_the_missing_file_is_opened_even_beneath_a_descriptor(engine: Engine) {
+    let rules = "[[file]]\npath = \"**/figure.percpu\"\nwhen = \"missing\"\nstand-in = \"figure\"";
+    let folder = stage().scratch("beside");
+    std::fs::create_dir_all(folder.join("group/inner")).unwrap();
+    std::fs::write(folder.join("group/figure"), "4711\n").unwrap();
+    std::fs::write(folder.join("group/inner/figure"), "42\n").unwrap();
+    let script = format!(
+        "cat {folder}/group/figure.percpu; cd {folder}/group; cat figure.percpu inner/figure.percpu; \
+         {guest} --guest openat2-beneath {folder} group/figure.percpu; \
+         {guest} --guest openat2-beneath {folder}/group figure.percpu; \
+         {guest} --guest openat2-beneath {folder}/group ../group/figure.percpu; \
+         {guest} --guest openat2-beneath {folder} figure.percpu",
+        folder = folder.display(),
+        guest = stage().guest.display()
+    );
+    let seen = finish(&mut under(engine, rules, &script)).quiet_success();
+    // EXDEV for the way out of the folder, ENOENT where the stand-in is missing as well.
+    assert_eq!(seen.text(), "4711\n4711\n42\n4711\n4711\nerrno 18\nerrno 2\n");
+}
+
+fn a_file_that_refuses_writes_keeps_what_was_written(engine: Engine) {
+    // A map of users is written once, before anything else; for the first namespace, never.
+    let path = "/proc/self/uid_map";
+    let script = format!("cat {path}; echo '0 1 1' > {path} && echo written; cat {path}; sh -c 'cat {path}'");
+    let rules = format!("[[file]]\npath = \"{path}\"\nwhen = \"write-fails\"");
+    let native = std::fs::read_to_string(path).unwrap();
+    let refused = finish(&mut bare_shell(&script));
+    assert!(!refused.text().contains("written"), "this kernel takes the write");
+    let seen = finish(&mut under(engine, &rules, &script)).quiet_success();
+    assert_eq!(seen.text(), format!("{native}written\n0 1 1\n0 1 1\n"));
+}
+
+fn a_file_that_is_there_is_the_machines_own(engine: Engine) {
+    let file = stage().scratch("there").join("file");
+    std::fs::write(&file, "real\n").unwrap();
+    let path = file.to_str().unwrap();
+    for rules in [
+        format!("[[file]]\npath = \"{path}\"\nwhen = \"missing\"\ncontent = \"made up\"\nwritable = true"),
+        format!("[[file]]\npath = \"{path}\"\nwhen = \"missing\"\nstand-in = \"/dev/null\""),
+        format!("[[file]]\npath = \"{path}\"\nwhen = \"write-fails\""),
+    ] {
+        std::fs::write(&file, "real\n").unwrap();
+        let script = format!("cat {path}; echo new > {path}; cat {path}");
+        assert_eq!(finish(&mut under(engine, &rules, &script)).quiet_success().text(), "real\nnew\n");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "new\n", "{rules}");
+    }
+}
+
+fn no_profile_is_no_rule(engine: Engine) {
+    let script = format!("cat {MISSING} 2>/dev/null || echo missing");
+    assert_eq!(finish(&mut engine.prefix().shell(&script)).quiet_success().text(), "missing\n");
+}
+
+fn print(profile: &str) -> String {
+    let mut command = Command::new(&stage().launcher);
+    finish(command.args(["--profile", profile, "--print-profile"])).quiet_success().text()
+}
+
+fn a_printed_profile_can_be_given_back() {
+    for name in ["gvisor", "none"] {
+        let printed = print(name);
+        let file = stage().scratch("printed").join("profile.toml");
+        std::fs::write(&file, &printed).unwrap();
+        assert_eq!(print(file.to_str().unwrap()), printed);
+    }
+    assert!(print("gvisor").contains("/dev/kmsg") && print("gvisor").contains("unique = true"));
+}
+
+fn a_profile_that_makes_no_sense_is_refused() {
+    for (text, part) in [
+        ("[[file]]\npath = \"relative\"\nwhen = \"missing\"\ncontent = \"\"", "absolute"),
+        ("[[file]]\npath = \"/x\"\nwhen = \"missing\"", "needs `content`"),
+        ("nonsense = 1", "nonsense"),
+        ("[[file]", "TOML"),
+    ] {
+        let done = finish(&mut under(Engine::Seccomp, text, "true"));
+        assert_eq!(done.status.code(), Some(125), "{text}");
+        assert!(done.errors().contains(part), "{part}: {}", done.errors());
+    }
+}

@@ -1,0 +1,70 @@
+//! What the command leaves behind, and who waits for it.
+
+use crate::common::run::wait;
+use crate::common::tables::lines_of_type;
+use crate::common::{Case, Engine, both, finish, stage};
+use std::os::unix::process::ExitStatusExt;
+
+pub fn cases() -> Vec<Case> {
+    both!(&[];
+        a_process_that_outlives_the_command_is_served_and_holds_nothing_up,
+        the_tracers_death_ends_all_tracees,
+        the_tracer_is_nobodys_child_and_survives_signals_to_the_group,
+    )
+}
+
+fn a_process_that_outlives_the_command_is_served_and_holds_nothing_up(engine: Engine) {
+    for options in [vec![], vec!["-v"]] {
+        let folder = stage().scratch("survivor");
+        let (gate, report) = (folder.join("gate"), folder.join("report"));
+        for fifo in [&gate, &report] {
+            nix::unistd::mkfifo(fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        }
+        let mut command = engine.prefix().options(options).guest("survivor");
+        command.arg(&gate).arg(&report).arg("/proc/self/mountinfo");
+        // The end of both pipes is waited for, while the other process is there.
+        let done = finish(&mut command);
+        assert_eq!((done.status.code(), done.text().as_str()), (Some(3), "the command ends\n"));
+        std::fs::write(&gate, "go").unwrap();
+        let text = std::fs::read(&report).unwrap();
+        assert!(text.starts_with(b"0xef53\n"), "{}", String::from_utf8_lossy(&text[..10]));
+        assert!(lines_of_type(&text, "ext4") > 0 && lines_of_type(&text, "tmpfs") == 0);
+    }
+}
+
+/// The process that traces.
+fn tracer_of(pid: u32) -> i32 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    status.lines().find_map(|line| line.strip_prefix("TracerPid:\t")).unwrap().parse().unwrap()
+}
+
+fn the_tracers_death_ends_all_tracees(engine: Engine) {
+    let mut command = engine.prefix().guest("stop");
+    let (mut child, _stdin) = crate::group_stop::started(&mut command);
+    let tracer = tracer_of(child.id());
+    assert!(tracer > 0);
+    // SAFETY: no pointers; the tracer of our own child.
+    unsafe { libc::kill(tracer, libc::SIGKILL) };
+    assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+}
+
+fn the_tracer_is_nobodys_child_and_survives_signals_to_the_group(engine: Engine) {
+    let mut command = engine.prefix().guest("stop");
+    let (child, mut stdin) = crate::group_stop::started(&mut command);
+    let tracer = tracer_of(child.id());
+    let stat = std::fs::read_to_string(format!("/proc/{tracer}/stat")).unwrap();
+    let fields: Vec<i32> =
+        stat.rsplit_once(')').unwrap().1.split(' ').skip(2).take(3).map(|f| f.parse().unwrap()).collect();
+    let [parent, group, session] = fields[..] else { panic!("{stat}") };
+    assert_ne!(parent, i32::try_from(child.id()).unwrap(), "not the command's child");
+    // SAFETY: no preconditions.
+    let (own_group, own_session) = unsafe { (libc::getpgrp(), libc::getsid(0)) };
+    assert!(group != own_group && session != own_session, "{stat}");
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGPIPE, libc::SIGUSR1] {
+        // SAFETY: as above.
+        unsafe { libc::kill(tracer, signal) };
+    }
+    std::io::Write::write_all(&mut stdin, b"still here\n").unwrap();
+    let done = wait(child, "a guest");
+    assert_eq!((done.text().as_str(), done.status.code()), ("still here\n", Some(0)));
+}

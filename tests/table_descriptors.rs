@@ -1,0 +1,56 @@
+//! A table's descriptor is like the kernel's, and giving it leaves no trace in the program.
+
+use crate::common::run::same_but_masked;
+use crate::common::tables::lines_of_type;
+use crate::common::{Case, Engine, bare_guest, both, finish};
+
+pub fn cases() -> Vec<Case> {
+    both!(&[];
+        number_flags_and_errors_are_as_natively,
+        the_last_number_of_the_limit_is_enough,
+        registers_stack_and_signal_mask_stay,
+        the_memory_map_stays,
+        a_filter_that_forbids_memfds_leaves_the_kernels_table_and_a_warning,
+    )
+}
+
+fn number_flags_and_errors_are_as_natively(engine: Engine) {
+    for table in ["mountinfo", "mounts", "mountstats"] {
+        let seen = same_but_masked(engine, "descriptor", &[&format!("/proc/self/{table}")]);
+        assert!(
+            seen.text().contains("write Err(9)") && seen.text().contains("type 0x9fa0"),
+            "{}",
+            seen.text()
+        );
+    }
+}
+
+fn the_last_number_of_the_limit_is_enough(engine: Engine) {
+    let seen = same_but_masked(engine, "descriptor-limit", &["/proc/self/mountinfo"]);
+    assert!(lines_of_type(&seen.stdout, "ext4") > 0);
+}
+
+fn registers_stack_and_signal_mask_stay(engine: Engine) {
+    let seen = same_but_masked(engine, "registers", &["/proc/self/mountinfo"]);
+    assert!(lines_of_type(&seen.stdout, "ext4") > 0);
+}
+
+fn the_memory_map_stays(engine: Engine) {
+    same_but_masked(engine, "memory", &["/proc/self/mountinfo"]);
+}
+
+fn a_filter_that_forbids_memfds_leaves_the_kernels_table_and_a_warning(engine: Engine) {
+    let path = "/proc/self/mountinfo";
+    let expected = finish(bare_guest("table-without-memfd").arg(path)).quiet_success();
+    let seen = finish(engine.prefix().guest("table-without-memfd").arg(path)).success();
+    if seen.stdout == expected.stdout {
+        assert!(
+            seen.errors().contains("memfd_create") && seen.errors().contains("WARN"),
+            "{}",
+            seen.errors()
+        );
+    } else {
+        // Another way was found.
+        assert_eq!(seen.stdout, crate::common::masked(&expected.stdout));
+    }
+}

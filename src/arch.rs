@@ -187,6 +187,31 @@ impl Registers {
         self.0.rax = value.cast_unsigned();
     }
 
+    /// Whether the task is on its way back from a call that was interrupted and answers EINTR. (Calls
+    /// that the kernel restarts by itself have another value here.)
+    pub fn is_interrupted_call(&self) -> bool {
+        let in_call = self.0.orig_rax.cast_signed() >= 0;
+        in_call && self.result(self.likely_abi()) == -i64::from(libc::EINTR)
+    }
+
+    /// From an exit: makes the task execute its call once more.
+    pub fn call_again(&mut self) {
+        self.0.rax = self.0.orig_rax;
+        self.0.rip -= SYSCALL_INSTRUCTION_BYTES;
+    }
+
+    /// Takes back `call_again`: the call answers EINTR after all.
+    pub fn call_was_interrupted(&mut self) {
+        self.0.rip += SYSCALL_INSTRUCTION_BYTES;
+        self.set_result(-i64::from(libc::EINTR));
+    }
+
+    /// Whether the task is where `other` says, about to do the same.
+    pub fn same_place(&self, other: &Registers) -> bool {
+        let of = |r: &user_regs_struct| (r.rip, r.rsp, r.rax, r.orig_rax);
+        of(&self.0) == of(&other.0)
+    }
+
     /// Makes the task, stopped at a call's entry, skip it: no call has the number -1.
     pub fn skip_call(&mut self) {
         self.0.orig_rax = u64::MAX;

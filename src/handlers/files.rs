@@ -95,9 +95,9 @@ impl State {
         *self.refuses_writes.get_or_init(|| {
             let write_back = || {
                 let path = self.rule.literal_path()?;
-                let content = fs::read(path).ok()?;
+                let now = content(&File::open(path).ok()?);
                 let mut file = OpenOptions::new().write(true).open(path).ok()?;
-                Some(file.write_all(&content).is_err())
+                Some(file.write_all(&now).is_err())
             };
             write_back().unwrap_or(false)
         })

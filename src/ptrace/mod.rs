@@ -132,6 +132,24 @@ impl Stopped {
         })
     }
 
+    /// Whether the signal that the task is stopped for is a consequence of what it executes (a fault),
+    /// and not sent by somebody: `si_code` is positive, as of sigaction(2).
+    pub fn signal_is_a_fault(&self) -> Result<bool> {
+        // SAFETY: the struct is plain data, for which all zeroes is a value.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        // SAFETY: PTRACE_GETSIGINFO writes one siginfo_t to the data pointer.
+        self.check("PTRACE_GETSIGINFO", unsafe {
+            libc::ptrace(libc::PTRACE_GETSIGINFO, self.tid.0, 0, &raw mut info)
+        })?;
+        Ok(info.si_code > 0)
+    }
+
+    /// Lets the task go for ever, with `signal` delivered.
+    pub fn detach(self, signal: i32) -> Result<()> {
+        // SAFETY: no pointers; the data argument is a signal number.
+        self.check("PTRACE_DETACH", unsafe { libc::ptrace(libc::PTRACE_DETACH, self.tid.0, 0, signal) })
+    }
+
     /// Lets the task run, with `signal` delivered (0: none).
     pub fn resume(self, how: Resume, signal: i32) -> Result<()> {
         let (request, operation) = match how {

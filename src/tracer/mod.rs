@@ -3,6 +3,7 @@
 mod event;
 mod queue;
 mod script;
+mod signals;
 
 pub use script::{Outcome, Traced};
 
@@ -13,6 +14,7 @@ use crate::seccomp;
 use event::{Event, Stop};
 use queue::Queue;
 use script::{EntryStop, Next, Script};
+use signals::{Delivery, SignalState};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -34,6 +36,7 @@ struct Task {
     in_call: bool,
     /// It has stopped for the last time.
     ending: bool,
+    signals: SignalState,
 }
 
 /// The tracer of one tree of tasks.
@@ -138,7 +141,7 @@ impl Tracer {
                 }
                 stopped.resume(Resume::Continue, 0)
             }
-            Stop::Signal { signal } => self.resume(stopped, signal),
+            Stop::Signal { signal } => self.signal(stopped, signal),
             Stop::NewTask | Stop::Trap | Stop::Other { .. } => self.resume(stopped, 0),
         }
     }
@@ -152,6 +155,23 @@ impl Tracer {
             Engine::Seccomp => Resume::Continue,
         };
         stopped.resume(how, signal)
+    }
+
+    fn signal(&mut self, mut stopped: Stopped, signal: i32) -> Result<()> {
+        let tid = stopped.tid();
+        let task = self.tasks.entry(tid).or_default();
+        // While calls are injected only SIGSTOP arrives, and concerns none of them.
+        if task.script.is_some() {
+            return self.resume(stopped, signal);
+        }
+        match signals::look(&mut stopped, signal, &mut task.signals)? {
+            Delivery::Deliver => self.resume(stopped, signal),
+            Delivery::Detach => {
+                tracing::debug!(tid = tid.0, signal, "the init of a pid namespace dies of a fault");
+                self.tasks.remove(&tid);
+                stopped.detach(signal)
+            }
+        }
     }
 
     fn seccomp_stop(&mut self, stopped: Stopped) -> Result<()> {

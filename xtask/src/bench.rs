@@ -9,15 +9,17 @@ mod grid;
 mod guest;
 mod gvisor;
 mod machine;
+mod node;
 mod plot;
 mod programs;
 mod report;
 mod table;
 mod threads;
 
+use crate::tools::repository;
 use anyhow::{Context, Result};
 use competitors::Competitor::{Fsmasq, Native, Strace};
-use competitors::{Tools, find, workspace};
+use competitors::Tools;
 use grid::Grid;
 use std::ffi::OsString;
 use std::fmt::Write;
@@ -27,6 +29,7 @@ use table::Unit;
 /// What the project wants to stay below.
 const FILTER_TARGET: f64 = 1.3;
 const TRAPPED_OPEN_TARGET: f64 = 0.7;
+const NODE_TARGET: f64 = 1.5;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -46,9 +49,13 @@ pub struct Arguments {
     #[arg(long, default_value_t = 0, value_name = "CPU")]
     cpu: u32,
 
-    /// gVisor's runsc, for the part `gvisor`; otherwise the one in PATH.
+    /// gVisor's runsc, for the part `gvisor`; otherwise it is built once and kept.
     #[arg(long, value_name = "FILE")]
     runsc: Option<PathBuf>,
+
+    /// Also a Kubernetes node's start in gVisor (builds the node first).
+    #[arg(long)]
+    cluster: bool,
 
     /// Print only, and leave docs/ as it is.
     #[arg(long)]
@@ -61,9 +68,27 @@ enum Part {
     Programs,
     Threads,
     Gvisor,
+    Cluster,
 }
 
-const PARTS: [Part; 4] = [Part::Calls, Part::Programs, Part::Threads, Part::Gvisor];
+const PARTS: [Part; 5] = [Part::Calls, Part::Programs, Part::Threads, Part::Gvisor, Part::Cluster];
+
+impl Arguments {
+    fn wants(&self, part: Part) -> bool {
+        match part {
+            Part::Cluster if self.cluster => true,
+            Part::Cluster => self.only.contains(&part),
+            _ => self.only.is_empty() || self.only.contains(&part),
+        }
+    }
+
+    fn runsc(&self) -> Result<PathBuf> {
+        match &self.runsc {
+            Some(runsc) => Ok(runsc.clone()),
+            None => crate::tools::Cache::open()?.runsc(),
+        }
+    }
+}
 
 /// How long and how often.
 #[derive(Debug, Clone)]
@@ -107,24 +132,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let rounds = arguments.rounds.unwrap_or(rounds);
     let settings = Settings { rounds, milliseconds, cpu: arguments.cpu };
     let tools = Tools::prepare()?;
-    let docs = workspace().join("docs");
+    let docs = repository().join("docs");
     let about = machine::describe();
     let mut verdicts = Vec::new();
-    for part in PARTS.into_iter().filter(|part| arguments.only.is_empty() || arguments.only.contains(part)) {
-        let picture = (!arguments.dry_run).then(|| docs.clone());
+    for part in PARTS.into_iter().filter(|part| arguments.wants(*part)) {
+        let pictures = (!arguments.dry_run).then_some(docs.as_path());
         let results = match part {
-            Part::Calls => calls_part(&tools, &settings, picture)?,
-            Part::Programs => programs_part(&tools, &settings, picture)?,
+            Part::Calls => calls_part(&tools, &settings, pictures)?,
+            Part::Programs => programs_part(&tools, &settings, pictures)?,
             Part::Threads => threads_part(&tools, &settings)?,
-            Part::Gvisor => match arguments.runsc.clone().or_else(|| find("runsc")) {
-                Some(runsc) => gvisor_part(&tools, &settings, &runsc)?,
-                None => {
-                    eprintln!(
-                        "left out: gVisor, because there is no runsc in PATH; give one with --runsc FILE"
-                    );
-                    continue;
-                }
-            },
+            Part::Gvisor => gvisor_part(&tools, &settings, &arguments.runsc()?)?,
+            Part::Cluster => cluster_part(&settings)?,
         };
         println!("\n{}", results.text);
         verdicts.extend(results.verdicts);
@@ -139,7 +157,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn calls_part(tools: &Tools, settings: &Settings, docs: Option<PathBuf>) -> Result<Results> {
+fn calls_part(tools: &Tools, settings: &Settings, docs: Option<&Path>) -> Result<Results> {
     let (free, pinned) = calls::measure(tools, settings)?;
     let mut text = both_ways(&free.time, &pinned.time, Unit::Nanoseconds);
     let tracer = table::values(&free.tracer, Unit::Nanoseconds);
@@ -162,7 +180,7 @@ fn calls_part(tools: &Tools, settings: &Settings, docs: Option<PathBuf>) -> Resu
     Ok(Results { name: "calls", text, verdicts })
 }
 
-fn programs_part(tools: &Tools, settings: &Settings, docs: Option<PathBuf>) -> Result<Results> {
+fn programs_part(tools: &Tools, settings: &Settings, docs: Option<&Path>) -> Result<Results> {
     let (free, pinned) = programs::measure(tools, settings)?;
     if let Some(docs) = docs {
         let title = "Whole programs, as a multiple of native";
@@ -201,6 +219,14 @@ fn gvisor_part(tools: &Tools, settings: &Settings, runsc: &Path) -> Result<Resul
     let grid = gvisor::measure(tools, settings, runsc)?;
     let text = table::ratios(&grid, 0, Unit::Nanoseconds);
     Ok(Results { name: "gvisor", text, verdicts: Vec::new() })
+}
+
+fn cluster_part(settings: &Settings) -> Result<Results> {
+    let grid = node::measure(settings)?;
+    let ratio = grid.ratio(0, node::PREFIXED, node::BARE).map(|spread| spread.median);
+    let verdicts = vec![verdict("node Ready in gVisor against bare", ratio, NODE_TARGET)];
+    let text = format!("{}\n{}", table::ratios(&grid, node::BARE, Unit::Seconds), bulleted(&verdicts));
+    Ok(Results { name: "cluster", text, verdicts })
 }
 
 /// A miss is told, and is no failure: the machine may be busy.

@@ -1,9 +1,10 @@
 //! Who is compared: each is a prefix for a command.
 
 use super::programs::Program;
+use crate::tools::{Cache, repository, run, step};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -66,12 +67,13 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// Builds the project's own, and asks for the others.
+    /// Builds the project's own, and installs the others where they are missing.
     pub fn prepare() -> Result<Self> {
-        for (program, package) in [("strace", "strace"), ("proot", "proot"), ("taskset", "util-linux")] {
-            if find(program).is_none() {
-                bail!("{program} is not there to be compared with; on Debian: apt-get install {package}");
-            }
+        let needed = [("strace", "strace"), ("proot", "proot"), ("taskset", "util-linux")];
+        for (program, package) in needed.into_iter().filter(|(program, _)| find(program).is_none()) {
+            Cache::open()?.debian(&[package]).with_context(|| {
+                format!("{program} is needed to be compared with; on Debian: apt-get install {package}")
+            })?;
         }
         let built = build(&["fsmasq", "bench-calls"])?;
         let [fsmasq, guest] = built.as_slice() else {
@@ -93,12 +95,10 @@ fn build(packages: &[&str]) -> Result<Vec<PathBuf>> {
     let mut command = Command::new(cargo);
     command.args(["build", "--release", "--message-format=json-render-diagnostics"]);
     command.args(packages.iter().flat_map(|package| ["--package", package]));
-    command.current_dir(workspace());
-    let output = command.stderr(Stdio::inherit()).output().context("cargo build")?;
-    if !output.status.success() {
-        bail!("cargo build --release of {}: {}", packages.join(", "), output.status);
-    }
-    let executables: Vec<PathBuf> = String::from_utf8_lossy(&output.stdout)
+    let messages = step(&format!("cargo build --release: {}", packages.join(", ")), || {
+        output(command.current_dir(repository()))
+    })?;
+    let executables: Vec<PathBuf> = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
@@ -112,11 +112,6 @@ fn build(packages: &[&str]) -> Result<Vec<PathBuf>> {
         .collect()
 }
 
-/// The root of the checkout.
-pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
-}
-
 /// A command behind a prefix.
 pub fn behind(prefix: &[OsString], words: impl IntoIterator<Item = OsString>) -> Result<Command> {
     let mut words = prefix.iter().cloned().chain(words);
@@ -126,13 +121,9 @@ pub fn behind(prefix: &[OsString], words: impl IntoIterator<Item = OsString>) ->
     Ok(command)
 }
 
-/// What a command printed; an error with what it said on stderr where it failed.
+/// What a command printed.
 pub fn output(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("{command:?}"))?;
-    if !output.status.success() {
-        bail!("{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    Ok(String::from_utf8_lossy(&run(command)?).into_owned())
 }
 
 /// How long a whole program takes.

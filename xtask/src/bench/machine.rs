@@ -1,13 +1,14 @@
 //! What a run's numbers belong to.
 
-use super::competitors::{output, workspace};
+use super::competitors::output;
+use crate::tools::repository;
 use std::fs;
 use std::process::Command;
 
 /// One line about the machine, the competitors' versions, the date.
 pub fn describe() -> String {
     let said = |program: &str, words: &[&str]| {
-        output(Command::new(program).args(words).current_dir(workspace())).unwrap_or_default()
+        output(Command::new(program).args(words).current_dir(repository())).unwrap_or_default()
     };
     let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let processor = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));

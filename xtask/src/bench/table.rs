@@ -30,6 +30,7 @@ pub enum Unit {
     Milliseconds,
     /// KiB, shown as MiB.
     Kibibytes,
+    Seconds,
 }
 
 impl Unit {
@@ -37,6 +38,7 @@ impl Unit {
         match self {
             Unit::Nanoseconds => format!("{} µs", significant(value / 1e3)),
             Unit::Milliseconds => format!("{} ms", significant(value)),
+            Unit::Seconds => format!("{} s", significant(value)),
             Unit::Kibibytes => format!("{} MiB", significant(value / 1024.0)),
         }
     }

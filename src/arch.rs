@@ -41,6 +41,7 @@ pub enum Call {
     Statfs64,
     Fstatfs64,
     Statmount,
+    Clone,
 }
 
 impl Call {
@@ -55,6 +56,7 @@ impl Call {
             Call::Statfs64 => "statfs64",
             Call::Fstatfs64 => "fstatfs64",
             Call::Statmount => "statmount",
+            Call::Clone => "clone",
         }
     }
 
@@ -74,6 +76,8 @@ impl Call {
             (Call::Fstatfs64, Abi::I386) => Some(269),
             (Call::Statfs64 | Call::Fstatfs64, _) => None,
             (Call::Statmount, _) => Some(457),
+            (Call::Clone, Abi::I386) => Some(120),
+            (Call::Clone, _) => Some(56),
         }
     }
 
@@ -172,6 +176,14 @@ impl Registers {
         match abi {
             Abi::X86_64 | Abi::X32 => [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9],
             Abi::I386 => [r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp].map(|v| u64::from(low32(v))),
+        }
+    }
+
+    /// Changes the first argument.
+    pub fn set_first_argument(&mut self, abi: Abi, value: u64) {
+        match abi {
+            Abi::X86_64 | Abi::X32 => self.0.rdi = value,
+            Abi::I386 => self.0.rbx = value,
         }
     }
 

@@ -5,7 +5,7 @@
 //! other calls without running the program. Only then does an open's flags word count.
 
 use crate::arch::{AUDIT_ARCH_I386, AUDIT_ARCH_X86_64, Abi, X32_BIT};
-use crate::handlers::{HANDLED, Handled};
+use crate::handlers::{Condition, HANDLED, Handled};
 use libc::{
     BPF_ABS, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter,
 };
@@ -77,9 +77,15 @@ fn section(abi: Abi, ignored_flags: u32) -> Vec<sock_filter> {
     for (index, (h, number)) in handled.iter().enumerate() {
         let comparisons_left = handled.len() - index - 1;
         code.push(jump(BPF_JEQ, *number, comparisons_left + blocks.len(), 0));
-        if let Some(argument) = h.flags_argument {
+        let (argument, bits, stops_with_them) = match h.condition {
+            Condition::Always => (None, 0, true),
+            Condition::OpenFlags { argument } => (Some(argument), ignored_flags, false),
+            Condition::AnyOf { argument, bits } => (Some(argument), bits, true),
+        };
+        if let Some(argument) = argument {
             blocks.push(load(OFFSET_ARGUMENTS + 8 * argument));
-            blocks.push(jump(BPF_JSET, ignored_flags, 0, 1));
+            let (if_set, if_clear) = if stops_with_them { (1, 0) } else { (0, 1) };
+            blocks.push(jump(BPF_JSET, bits, if_set, if_clear));
             blocks.push(ret(ALLOW));
         }
         blocks.push(trace);
@@ -182,8 +188,9 @@ mod tests {
     fn exactly_the_handled_numbers_stop() {
         for abi in ABIS {
             for number in 0..600 {
-                let handled = HANDLED.iter().any(|h| h.call.number(abi) == Some(number));
-                let expected = if handled { traced(abi) } else { ALLOW };
+                let handled = HANDLED.iter().find(|h| h.call.number(abi) == Some(number));
+                let stops = handled.is_some_and(|h| !matches!(h.condition, Condition::AnyOf { .. }));
+                let expected = if stops { traced(abi) } else { ALLOW };
                 assert_eq!(answer(false, abi, number, [0; 6]), expected, "{abi:?} {number}");
             }
         }
@@ -213,6 +220,14 @@ mod tests {
         let flags = u64::from((libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC).cast_unsigned());
         assert_eq!(answer(true, Abi::X86_64, 257, [0, 0, flags, 0, 0, 0]), traced(Abi::X86_64));
         assert_eq!(answer(false, Abi::X86_64, 257, [0, 0, flags, 0, 0, 0]), ALLOW);
+    }
+
+    #[test]
+    fn a_clone_stops_only_where_it_asks_not_to_be_traced() {
+        for (abi, number) in [(Abi::X86_64, 56), (Abi::I386, 120)] {
+            assert_eq!(answer(false, abi, number, [0x0080_0011, 0, 0, 0, 0, 0]), traced(abi));
+            assert_eq!(answer(false, abi, number, [0x003d_0f00, u64::MAX, 0, 0, 0, 0]), ALLOW);
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What is done with the handled calls. One table says which they are: it drives the filter, the
 //! dispatch and the documentation.
 
+mod clone;
 mod descriptor;
 mod files;
 mod mount_table;
@@ -24,8 +25,22 @@ use std::rc::Rc;
 pub struct Handled {
     pub call: Call,
     pub family: Family,
-    /// The argument that holds an open's flags: some of them make a stop needless.
-    pub flags_argument: Option<u32>,
+    pub condition: Condition,
+}
+
+/// When a call has to stop, as far as its registers tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    Always,
+    /// Unless the flags of an open, in this argument, make it uninteresting.
+    OpenFlags {
+        argument: u32,
+    },
+    /// Only where this argument has one of these bits.
+    AnyOf {
+        argument: u32,
+        bits: u32,
+    },
 }
 
 /// Which file of this folder has a call's handler.
@@ -37,18 +52,25 @@ pub enum Family {
     Statfs,
     /// The name and magic in the struct.
     Statmount,
+    /// A child that asks not to be traced.
+    Clone,
 }
 
 /// Every call that stops.
 pub const HANDLED: &[Handled] = &[
-    Handled { call: Call::Openat, family: Family::Open, flags_argument: Some(2) },
-    Handled { call: Call::Open, family: Family::Open, flags_argument: Some(1) },
-    Handled { call: Call::Openat2, family: Family::Open, flags_argument: None },
-    Handled { call: Call::Statfs, family: Family::Statfs, flags_argument: None },
-    Handled { call: Call::Fstatfs, family: Family::Statfs, flags_argument: None },
-    Handled { call: Call::Statfs64, family: Family::Statfs, flags_argument: None },
-    Handled { call: Call::Fstatfs64, family: Family::Statfs, flags_argument: None },
-    Handled { call: Call::Statmount, family: Family::Statmount, flags_argument: None },
+    Handled { call: Call::Openat, family: Family::Open, condition: Condition::OpenFlags { argument: 2 } },
+    Handled { call: Call::Open, family: Family::Open, condition: Condition::OpenFlags { argument: 1 } },
+    Handled { call: Call::Openat2, family: Family::Open, condition: Condition::Always },
+    Handled { call: Call::Statfs, family: Family::Statfs, condition: Condition::Always },
+    Handled { call: Call::Fstatfs, family: Family::Statfs, condition: Condition::Always },
+    Handled { call: Call::Statfs64, family: Family::Statfs, condition: Condition::Always },
+    Handled { call: Call::Fstatfs64, family: Family::Statfs, condition: Condition::Always },
+    Handled { call: Call::Statmount, family: Family::Statmount, condition: Condition::Always },
+    Handled {
+        call: Call::Clone,
+        family: Family::Clone,
+        condition: Condition::AnyOf { argument: 0, bits: clone::UNTRACED },
+    },
 ];
 
 /// What all handlers work with; one for the life of a tracer.
@@ -84,6 +106,7 @@ pub fn handler(
         None => None,
         Some(Family::Statfs) => Some(Box::new(|task| Box::pin(statfs::handle(task, environment)))),
         Some(Family::Statmount) => Some(Box::new(|task| Box::pin(statmount::handle(task, environment)))),
+        Some(Family::Clone) => Some(Box::new(|task| Box::pin(clone::handle(task)))),
         Some(Family::Open) => {
             let arguments = registers.arguments(abi);
             open::Request::look(&environment, stopped, call, arguments)?.map(|request| -> Handler {

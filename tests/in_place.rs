@@ -150,8 +150,10 @@ fn descriptors_are_inherited_and_none_is_added(engine: Engine) {
         unsafe {
             command.pre_exec(|| {
                 let fd = libc::open(c"/proc/version".as_ptr(), libc::O_RDONLY);
-                libc::dup2(fd, 9);
-                libc::close(fd);
+                if fd != 9 {
+                    libc::dup2(fd, 9);
+                    libc::close(fd);
+                }
                 Ok(())
             })
         };

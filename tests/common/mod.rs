@@ -3,6 +3,7 @@
 pub mod harness;
 pub mod needs;
 pub mod run;
+pub mod sandbox;
 pub mod stage;
 pub mod tables;
 

@@ -2,14 +2,19 @@
 
 /// The text with the type of each tmpfs line shown as ext4; other lines as they are.
 pub fn masked(text: &[u8]) -> Vec<u8> {
-    let lines: Vec<Vec<u8>> = text.split(|b| *b == b'\n').map(masked_line).collect();
+    masked_from(b"tmpfs", text)
+}
+
+/// The same for another type.
+pub fn masked_from(fstype: &[u8], text: &[u8]) -> Vec<u8> {
+    let lines: Vec<Vec<u8>> = text.split(|b| *b == b'\n').map(|line| masked_line(fstype, line)).collect();
     lines.join(&b'\n')
 }
 
-fn masked_line(line: &[u8]) -> Vec<u8> {
+fn masked_line(fstype: &[u8], line: &[u8]) -> Vec<u8> {
     let mut words: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
     if let Some(at) = type_of(&words)
-        && words[at] == b"tmpfs"
+        && words[at] == fstype
     {
         words[at] = b"ext4";
     }

@@ -23,8 +23,9 @@ const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
 
 /// An open with one of these can't read a mount table: O_WRONLY, O_CREAT, O_DIRECTORY, O_PATH.
 const NEVER_READS: u32 = (libc::O_WRONLY | libc::O_CREAT | libc::O_DIRECTORY | libc::O_PATH).cast_unsigned();
-/// With file rules, opens for writing matter as well.
-const NEVER_WRITES: u32 = (libc::O_DIRECTORY | libc::O_PATH).cast_unsigned();
+/// With file rules, opens for writing matter as well, and those by O_PATH: container runtimes open so
+/// first, and then again by /proc/self/fd/N.
+const NEVER_A_FILE: u32 = libc::O_DIRECTORY.cast_unsigned();
 
 /// The data of the stop that a call made under `abi` raises.
 pub fn stop_data(abi: Abi) -> u16 {
@@ -41,9 +42,10 @@ pub fn abi_of_stop(data: u64) -> Option<Abi> {
     [Abi::X86_64, Abi::I386, Abi::X32].into_iter().find(|abi| u64::from(stop_data(*abi)) == data)
 }
 
-/// The program. `opens_for_writing`: whether such opens are of interest too (file rules).
-pub fn program(opens_for_writing: bool) -> Vec<sock_filter> {
-    let ignored_flags = if opens_for_writing { NEVER_WRITES } else { NEVER_READS };
+/// The program. `all_files`: whether opens for writing and by O_PATH are of interest too (file
+/// rules).
+pub fn program(all_files: bool) -> Vec<sock_filter> {
+    let ignored_flags = if all_files { NEVER_A_FILE } else { NEVER_READS };
     let x32 = section(Abi::X32, ignored_flags);
     let i386 = section(Abi::I386, ignored_flags);
     let x86_64 = section(Abi::X86_64, ignored_flags);
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn file_rules_make_opens_for_writing_stop() {
+    fn file_rules_make_all_files_stop() {
         let flags = u64::from((libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC).cast_unsigned());
         assert_eq!(answer(true, Abi::X86_64, 257, [0, 0, flags, 0, 0, 0]), traced(Abi::X86_64));
         assert_eq!(answer(false, Abi::X86_64, 257, [0, 0, flags, 0, 0, 0]), ALLOW);

@@ -12,6 +12,7 @@ use crate::ptrace::Result;
 use crate::rules::profile::{FileRule, Profile, Supply, When, last_component};
 use crate::tracer::{Outcome, Traced};
 use std::cell::{OnceCell, RefCell};
+use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
@@ -21,6 +22,8 @@ use std::time::SystemTime;
 const WRITERS: usize = 16;
 /// What is taken over of a written file: a kernel parameter is one line.
 const VALUE_BYTES: usize = 4096;
+/// Files remembered per rule; a pattern may stand for any number of them.
+const PATHS: usize = 1024;
 
 /// The supplied files and what was written to them; one for the life of a tracer.
 #[derive(Debug)]
@@ -28,6 +31,7 @@ pub struct Files {
     states: Vec<State>,
 }
 
+/// What is known of one rule.
 #[derive(Debug)]
 struct State {
     rule: FileRule,
@@ -35,9 +39,16 @@ struct State {
     missing_at_start: bool,
     /// Whether the machine refuses writes: tried once, by writing back what is there.
     refuses_writes: OnceCell<bool>,
+    /// By path: a pattern stands for many files, each with a value of its own.
+    values: RefCell<VecDeque<(Vec<u8>, Value)>>,
+}
+
+/// What one supplied file says.
+#[derive(Debug, Default)]
+struct Value {
     /// None until somebody wrote, where the rule has no content of its own.
-    value: RefCell<Option<Vec<u8>>>,
-    writers: RefCell<Vec<Writer>>,
+    text: Option<Vec<u8>>,
+    writers: VecDeque<Writer>,
 }
 
 /// A descriptor that was given for writing.
@@ -52,8 +63,7 @@ impl Files {
         let state = |rule: &FileRule| State {
             missing_at_start: rule.literal_path().is_none_or(|p| fs::symlink_metadata(p).is_err()),
             refuses_writes: OnceCell::new(),
-            value: RefCell::new(rule.content.as_ref().map(|content| line(content.as_bytes()))),
-            writers: RefCell::default(),
+            values: RefCell::default(),
             rule: rule.clone(),
         };
         Files { states: profile.files.iter().map(state).collect() }
@@ -65,30 +75,34 @@ impl Files {
 }
 
 impl State {
-    /// What the file says now.
-    fn value(&self) -> Option<Vec<u8>> {
-        let mut changed: Vec<(SystemTime, Vec<u8>)> = Vec::new();
-        for writer in self.writers.borrow_mut().iter_mut() {
-            let now = content(&writer.file);
-            if now != writer.seen && !now.is_empty() {
-                let at = writer.file.metadata().and_then(|m| m.modified());
-                changed.push((at.unwrap_or(SystemTime::UNIX_EPOCH), line(&now)));
-                writer.seen = now;
-            }
-        }
-        if let Some((_, newest)) = changed.into_iter().max_by_key(|(at, _)| *at) {
-            *self.value.borrow_mut() = Some(newest);
-        }
-        self.value.borrow().clone()
+    /// What the file at `path` says now.
+    fn text(&self, path: &[u8]) -> Option<Vec<u8>> {
+        self.with_value(path, |value| {
+            value.take_over();
+            value.text.clone()
+        })
     }
 
-    fn remember(&self, file: File) {
-        let mut writers = self.writers.borrow_mut();
-        if writers.len() == WRITERS {
-            writers.remove(0);
-        }
-        let seen = content(&file);
-        writers.push(Writer { file, seen });
+    /// Takes over from `file`, at later opens, what is written to it.
+    fn remember(&self, path: &[u8], file: File) {
+        self.with_value(path, |value| {
+            value.writers.truncate(WRITERS - 1);
+            value.writers.push_front(Writer { seen: content(&file), file });
+        });
+    }
+
+    fn with_value<T>(&self, path: &[u8], access: impl FnOnce(&mut Value) -> T) -> T {
+        let mut values = self.values.borrow_mut();
+        let known = values.iter().position(|(known, _)| known == path);
+        let mut entry = known.and_then(|index| values.remove(index)).unwrap_or_else(|| {
+            let text = self.rule.content.as_ref().map(|content| line(content.as_bytes()));
+            (path.to_vec(), Value { text, writers: VecDeque::new() })
+        });
+        let answer = access(&mut entry.1);
+        // The files in use stay in front.
+        values.truncate(PATHS - 1);
+        values.push_front(entry);
+        answer
     }
 
     fn refuses_writes(&self) -> bool {
@@ -101,6 +115,28 @@ impl State {
             };
             write_back().unwrap_or(false)
         })
+    }
+}
+
+impl Value {
+    /// Looks at what was written since the last time; the newest counts.
+    fn take_over(&mut self) {
+        let mut newest: Option<(SystemTime, Vec<u8>)> = None;
+        for writer in &mut self.writers {
+            let now = content(&writer.file);
+            if now == writer.seen || now.is_empty() {
+                continue;
+            }
+            let at = writer.file.metadata().and_then(|m| m.modified());
+            let at = at.unwrap_or(SystemTime::UNIX_EPOCH);
+            if newest.as_ref().is_none_or(|(other, _)| *other < at) {
+                newest = Some((at, line(&now)));
+            }
+            writer.seen = now;
+        }
+        if let Some((_, text)) = newest {
+            self.text = Some(text);
+        }
     }
 }
 
@@ -122,7 +158,7 @@ pub async fn supply(
 ) -> Result<Outcome> {
     let Some(path) = absolute(task, request) else { return Ok(None) };
     let Some(state) = environment.files.find(&path) else { return Ok(None) };
-    let content = match plan(state, request, result) {
+    let content = match plan(state, &path, request, result) {
         Plan::Nothing => return Ok(None),
         Plan::StandIn(stand_in) => {
             return open_stand_in(task, environment, request, &stand_in).await;
@@ -133,14 +169,14 @@ pub async fn supply(
     let wanted = descriptor::Wanted {
         name: &path,
         content: &content,
-        access: request.access(),
+        access: request.access() | (request.flags & libc::O_PATH),
         close_on_exec: request.close_on_exec(),
         replaced,
     };
     match descriptor::give(task, environment, &wanted).await? {
         descriptor::Given::Descriptor(fd, file) => {
-            if request.access() != libc::O_RDONLY {
-                state.remember(file);
+            if may_be_written(request) {
+                state.remember(&path, file);
             }
             let was = if replaced.is_some() { "kernel's" } else { "missing" };
             log(task, environment, request, was, "supplied");
@@ -158,21 +194,29 @@ pub async fn supply(
     }
 }
 
-fn plan(state: &State, request: &Request, result: i64) -> Plan {
+/// Whether the descriptor, or one that is opened again by way of it, may be written to.
+fn may_be_written(request: &Request) -> bool {
+    request.access() != libc::O_RDONLY || request.flags & libc::O_PATH != 0
+}
+
+fn plan(state: &State, path: &[u8], request: &Request, result: i64) -> Plan {
     let writes = request.access() != libc::O_RDONLY;
-    match (state.rule.when, state.rule.supply()) {
+    let by_path_only = request.flags & libc::O_PATH != 0;
+    let rule = &state.rule;
+    match (rule.when, rule.supply()) {
         (When::Missing, _) if !state.missing_at_start || !is_missing(result, writes) => Plan::Nothing,
         (When::Missing, Supply::StandIn(stand_in)) => Plan::StandIn(stand_in.to_owned()),
-        (When::Missing, _) if writes && !state.rule.writable => Plan::Nothing,
-        (When::WriteFails, _) if result < 0 || (writes && !state.refuses_writes()) => Plan::Nothing,
-        _ if request.access() == libc::O_WRONLY => {
-            state.value();
-            Plan::Content(Vec::new())
-        }
-        _ => match (state.value(), writes) {
-            (Some(value), _) => Plan::Content(value),
-            (None, true) => Plan::Content(Vec::new()),
-            (None, false) => Plan::Nothing,
+        (When::Missing, _) if writes && !rule.writable => Plan::Nothing,
+        (When::WriteFails, _) if result < 0 => Plan::Nothing,
+        (When::WriteFails, _) if may_be_written(request) && !state.refuses_writes() => Plan::Nothing,
+        _ => match (state.text(path), request.access()) {
+            // What is not written over must not be read back.
+            (_, libc::O_WRONLY) if !by_path_only => Plan::Content(Vec::new()),
+            (Some(text), _) => Plan::Content(text),
+            (None, libc::O_RDONLY) if !by_path_only => Plan::Nothing,
+            (None, _) => Plan::Content(rule.literal_path().map_or_else(Vec::new, |path| {
+                File::open(path).map_or_else(|_| Vec::new(), |file| content(&file))
+            })),
         },
     }
 }
@@ -264,6 +308,7 @@ fn content(file: &File) -> Vec<u8> {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic)]
 mod tests {
     use super::*;
 
@@ -279,6 +324,31 @@ mod tests {
         assert_eq!(line(b"1"), b"1\n");
         assert_eq!(line(b"1\n345\n"), b"1\n");
         assert_eq!(line(b""), b"\n");
+    }
+
+    #[test]
+    fn each_file_of_a_pattern_has_a_value_and_the_oldest_are_forgotten() {
+        let rule = FileRule {
+            path: "**/x".into(),
+            when: When::Missing,
+            content: Some("0".into()),
+            writable: true,
+            stand_in: None,
+        };
+        let profile = Profile { files: vec![rule], ..Profile::none() };
+        let files = Files::new(&profile);
+        let state = &files.states[0];
+        let mut written = tempfile::tempfile().unwrap_or_else(|e| panic!("{e}"));
+        state.remember(b"/a/x", written.try_clone().unwrap_or_else(|e| panic!("{e}")));
+        assert_eq!(state.text(b"/a/x").as_deref(), Some(&b"0\n"[..]));
+        assert!(written.write_all(b"1").is_ok());
+        assert_eq!(state.text(b"/a/x").as_deref(), Some(&b"1\n"[..]));
+        assert_eq!(state.text(b"/b/x").as_deref(), Some(&b"0\n"[..]));
+        for other in 0..PATHS {
+            state.text(format!("/{other}/x").as_bytes());
+        }
+        assert_eq!(state.text(b"/a/x").as_deref(), Some(&b"0\n"[..]));
+        assert_eq!(state.values.borrow().len(), PATHS);
     }
 
     #[test]

@@ -66,10 +66,9 @@ impl Request {
 
 pub async fn handle(task: Traced, environment: Rc<Environment>, request: Request) -> Result<Outcome> {
     let result = task.run_call().await?;
-    if request.flags & libc::O_PATH != 0 {
-        return Ok(None);
-    }
-    if request.interest.mount_table && result >= 0 {
+    // A table opened by O_PATH can't be read; opened again by /proc/self/fd/N, it passes here again.
+    let by_path_only = request.flags & libc::O_PATH != 0;
+    if request.interest.mount_table && result >= 0 && !by_path_only {
         let fd = int_argument(result.cast_unsigned());
         mount_table::mask(&task, &environment, &request, fd).await?;
         return Ok(None);

@@ -2,6 +2,7 @@
 
 mod bench;
 mod cluster;
+mod test;
 mod tools;
 
 use clap::{Parser, Subcommand};
@@ -20,11 +21,14 @@ enum Task {
     Bench(bench::Arguments),
     /// A Kubernetes node in a gVisor sandbox, below one fsmasq prefix, checked point by point.
     Cluster(cluster::Arguments),
+    /// Every check and test that this machine can run.
+    Test(test::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Cluster(arguments) => cluster::run(&arguments),
+        Task::Test(arguments) => test::run(&arguments),
     }
 }

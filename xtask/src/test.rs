@@ -1,0 +1,111 @@
+//! `cargo xtask test`: every check and every test that this machine can run, those first that find most in the least
+//! time. What can't be had is left out by name.
+
+mod runner;
+mod tally;
+mod tools;
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::tools::{Cache, repository};
+use runner::Runner;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Leaves out the cluster, which takes most of the time
+    #[arg(long)]
+    quick: bool,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let cache = Cache::open()?;
+    let mut runner = Runner::new();
+
+    tools::packages(&cache, &mut runner);
+    runner.check("rustfmt", cargo(&["fmt", "--all", "--check"]));
+    runner.check(
+        "clippy",
+        cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny=warnings"]),
+    );
+    let mut doc = cargo(&["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"]);
+    doc.env("RUSTDOCFLAGS", "--deny=warnings");
+    runner.check("rustdoc", doc);
+    tools::deny(&mut runner);
+    go_checks(&mut runner)?;
+
+    let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
+    // The tests name what they skip without these.
+    tools::sandboxes(&cache, &mut runner, &mut tests);
+    runner.suite("cargo test, with gVisor", tests);
+    if arguments.quick {
+        runner.skip("the cluster", "to be run without --quick");
+    } else {
+        let mut cluster = Command::new(env::current_exe().context("finding this program")?);
+        cluster.args(["cluster", "--matrix"]);
+        runner
+            .suite("the cluster in gVisor: cgroup v1 and v2, with and without mounts of their own", cluster);
+    }
+
+    let tally = runner.finish();
+    println!("\n{tally}");
+    if tally.failed > 0 {
+        bail!("{} failed; they are named above", tally.failed);
+    }
+    Ok(())
+}
+
+/// The cargo that runs this program, in the repository.
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    command.current_dir(repository()).args(arguments);
+    command
+}
+
+/// gofmt and go vet for each Go module below tests/, and for the guest program.
+fn go_checks(runner: &mut Runner) -> Result<()> {
+    if !tools::is_on_path("go") {
+        runner.skip("gofmt and go vet", "go");
+        return Ok(());
+    }
+    let tests = repository().join("tests");
+    let mut format = Command::new("sh");
+    format.current_dir(&tests).args(["-c", "files=$(gofmt -l .); echo \"$files\"; [ -z \"$files\" ]"]);
+    runner.check("gofmt", format);
+    let mut guest = Command::new("go");
+    guest.current_dir(tests.join("guests")).args(["vet", "reader.go"]);
+    runner.check("go vet tests/guests", guest);
+    for module in go_modules(&tests)? {
+        let name = module.strip_prefix(repository()).unwrap_or(&module).display().to_string();
+        let mut vet = Command::new("go");
+        vet.current_dir(&module).args(["vet", "./..."]);
+        runner.check(&format!("go vet {name}"), vet);
+    }
+    Ok(())
+}
+
+/// Folders with a go.mod and with Go files: some modules only pin versions.
+fn go_modules(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut modules = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(current) = folders.pop() {
+        let mut has_sources = false;
+        for entry in fs::read_dir(&current).with_context(|| format!("listing {}", current.display()))? {
+            let path = entry?.path();
+            has_sources |= path.extension().is_some_and(|extension| extension == "go");
+            if path.is_dir() {
+                folders.push(path);
+            }
+        }
+        if has_sources && current.join("go.mod").exists() {
+            modules.push(current);
+        }
+    }
+    modules.sort();
+    Ok(modules)
+}

@@ -7,17 +7,21 @@ use crate::log::Rewritten;
 use crate::ptrace::Result;
 use crate::rewrite::mount_table::{Format, Mount, Replacement, mounts, rewrite};
 use crate::rules::Rules;
+use crate::rules::profile::last_component;
 use crate::tracer::Traced;
 use procfs::OpenTable;
 use std::collections::HashMap;
+use std::io::ErrorKind;
 
 pub async fn mask(task: &Traced, environment: &Environment, request: &Request, fd: i32) -> Result<()> {
     let table = match procfs::mount_table(task.tid, fd) {
         Ok(Some(table)) => table,
         Ok(None) => return Ok(()),
+        // The task is being killed, or a sibling has closed the descriptor: nobody will read it.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => {
             // A descriptor link that is no table is the usual case, and none of our business.
-            if Format::from_name(crate::rules::profile::last_component(&request.path)).is_some() {
+            if Format::from_name(last_component(&request.path)).is_some() {
                 tracing::warn!(
                     tid = task.tid.0, path = %String::from_utf8_lossy(&request.path), %error,
                     "a mount table is shown as it is: its descriptor can't be looked at"

@@ -58,6 +58,8 @@ pub struct Arguments {
     prefix_option: Vec<String>,
 }
 
+const MEASURE_ROUNDS: usize = 3;
+
 pub fn run(arguments: &Arguments) -> Result<()> {
     sandbox::stop_on_interrupt()?;
     if arguments.matrix {
@@ -136,7 +138,7 @@ fn check<'a>(bundle: &'a Bundle) -> Result<(Report, Option<Sandbox<'a>>)> {
         ready,
     ));
     step("checks", || checks::run_phase(&sandbox, "first", &mut report))?;
-    report.push(node_log::cadvisor_row(bundle)?);
+    report.push(node_log::cadvisor_row("no cAdvisor error in the log", bundle)?);
     report.push(checks::timed("node stopped cleanly", || step("node: stop", || sandbox.stop())));
 
     // The same directories in a sandbox of its own, as after a reboot: what was in memory only is gone.
@@ -153,6 +155,7 @@ fn check<'a>(bundle: &'a Bundle) -> Result<(Report, Option<Sandbox<'a>>)> {
         ready,
     ));
     step("checks after the restart", || checks::run_phase(&sandbox, "restarted", &mut report))?;
+    report.push(node_log::cadvisor_row("restarted: no cAdvisor error in the log", bundle)?);
     Ok((report, Some(sandbox)))
 }
 
@@ -190,14 +193,18 @@ pub fn time_to_ready(prefixed: bool) -> Result<Duration> {
     Ok(time)
 }
 
+/// In turns, because what else the machine does changes; the shortest times are compared for the same reason.
 fn measure() -> Result<()> {
-    let bare = time_to_ready(false)?;
-    let prefixed = time_to_ready(true)?;
+    let mut shortest = [Duration::MAX; 2];
+    for _ in 0..MEASURE_ROUNDS {
+        for (time, prefixed) in shortest.iter_mut().zip([false, true]) {
+            *time = time_to_ready(prefixed)?.min(*time);
+        }
+    }
+    let [bare, prefixed] = shortest.map(|time| time.as_secs_f64());
     println!(
-        "node Ready: bare {:.1} s, below fsmasq {:.1} s, ratio {:.2}",
-        bare.as_secs_f64(),
-        prefixed.as_secs_f64(),
-        prefixed.as_secs_f64() / bare.as_secs_f64()
+        "node Ready, shortest of {MEASURE_ROUNDS}: bare {bare:.1} s, below fsmasq {prefixed:.1} s, ratio {:.2}",
+        prefixed / bare
     );
     Ok(())
 }

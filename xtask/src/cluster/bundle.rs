@@ -92,6 +92,7 @@ impl<'a> Bundle<'a> {
             ("group", "root:x:0:\n"),
             ("hosts", "127.0.0.1 localhost\n10.42.0.1 node\n"),
             ("resolv.conf", ""),
+            ("machine-id", "66736d61737100000000000000000001\n"),
         ] {
             fs::write(root.join("etc").join(name), content)?;
         }

@@ -19,6 +19,7 @@ var firstPhase = []step{
 	{"metrics/cadvisor", cadvisorMetrics},
 	{"root's type in a pod", rootType},
 	{"emptyDir's type in a pod", emptyDirType},
+	{"one tracer over all processes", oneTracer},
 	{"pod deleted", deletePod},
 }
 

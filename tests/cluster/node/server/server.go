@@ -134,9 +134,12 @@ func waitForEnd(signals context.Context, components []*component, containerd *co
 		fmt.Println("node: asked to stop")
 		return nil
 	case err := <-ended:
-		if signals.Err() != nil { // the kubelet hears the same signal, and may be faster
+		select {
+		case <-signals.Done(): // the kubelet hears the same signal, and may be faster
+			fmt.Println("node: asked to stop")
 			return nil
+		case <-time.After(time.Second):
+			return err
 		}
-		return err
 	}
 }

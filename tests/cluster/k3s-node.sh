@@ -15,26 +15,21 @@ images=/var/lib/rancher/k3s/agent/images
 mkdir -p $images
 cp /usr/local/lib/images/busybox.tar $images/
 
-# What a sandbox's containerd can't set. k3s reads drop-ins beside its own containerd configuration.
+# Where the plugin above is. k3s reads drop-ins beside its own containerd configuration.
 dropins=/var/lib/rancher/k3s/agent/etc/containerd/config-v3.toml.d
 mkdir -p $dropins
 cat >$dropins/sandbox.toml <<'TOML'
-[plugins."io.containerd.cri.v1.runtime"]
-  enable_unprivileged_ports = false
-  enable_unprivileged_icmp = false
-
 [plugins."io.containerd.cri.v1.runtime".cni]
   bin_dirs = ["/opt/cni/bin"]
   conf_dir = "/etc/cni/net.d"
   use_internal_loopback = true
 TOML
 
-# cgroup v2 in gVisor has no memory.oom.group.
+# gVisor's iptables lack the matches of the kubelet's own chains.
 mkdir -p /etc/rancher/k3s
 cat >/etc/rancher/k3s/kubelet.yaml <<'YAML'
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
-singleProcessOOMKill: true
 makeIPTablesUtilChains: false
 YAML
 

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	logsapi "k8s.io/component-base/logs/api/v1"
+	"k8s.io/klog/v2"
 )
 
 const (
@@ -27,6 +29,14 @@ func Run() error {
 	signals, ignoreSignals := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer ignoreSignals()
 
+	// While the node stops, what still runs without an apiserver may want to end the process; Run does that itself.
+	var stopping atomic.Bool
+	klog.OsExit = func(code int) {
+		if stopping.Load() {
+			select {}
+		}
+		os.Exit(code)
+	}
 	// All components apply the same logging options to the one process that they share.
 	logsapi.ReapplyHandling = logsapi.ReapplyHandlingIgnoreUnchanged
 
@@ -65,18 +75,22 @@ func Run() error {
 	if err := containerd.ready(signals); err != nil {
 		return err
 	}
+	// Never cancelled: the controller manager panics if that happens while it starts its controllers.
+	manager := launch("kube-controller-manager", func() error {
+		return components.runControllerManager(context.Background())
+	})
 	agents := []*component{
-		launch("kube-controller-manager", func() error { return components.runControllerManager(agentContext) }),
 		launch("kube-scheduler", func() error { return components.runScheduler(agentContext) }),
 		launch("kubelet", func() error { return components.runKubelet(agentContext) }),
 	}
 	go announceReady(agentContext, started)
 
-	if err := waitForEnd(signals, append(agents, api), containerd); err != nil {
+	if err := waitForEnd(signals, append(agents, manager, api), containerd); err != nil {
 		// As k3s does it: without one of its parts the process has nothing to put in order.
 		fmt.Fprintf(os.Stderr, "node: %v\n", err)
 		os.Exit(1)
 	}
+	stopping.Store(true)
 	stopAgents() // the kubelet has heard the signal itself
 	var failure error
 	for _, agent := range agents {

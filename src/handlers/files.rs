@@ -308,7 +308,6 @@ fn content(file: &File) -> Vec<u8> {
 }
 
 #[cfg(test)]
-#[allow(clippy::panic)]
 mod tests {
     use super::*;
 

@@ -8,11 +8,13 @@
 mod common;
 mod guests;
 
+mod filters;
 mod group_stop;
 mod gvisor;
 mod i386;
 mod in_place;
 mod languages;
+mod limits;
 mod logging;
 mod mappings;
 mod mount_tables;
@@ -45,6 +47,8 @@ fn main() {
         survivors::cases(),
         group_stop::cases(),
         signals::cases(),
+        filters::cases(),
+        limits::cases(),
         tasks::cases(),
         namespaces::cases(),
         obstacles::cases(),

@@ -11,6 +11,7 @@ pub fn cases() -> Vec<Case> {
         both!(&[ROOT, UNSHARE];
             a_new_mount_namespace_has_a_masked_table,
             a_new_pid_namespace_has_a_masked_table,
+            a_mount_made_below_is_in_the_next_table,
             the_command_can_be_pid_1_of_a_namespace,
             the_exit_status_of_pid_1_is_the_namespaces,
             pid_1_that_crashes_dies,
@@ -41,6 +42,16 @@ fn a_new_pid_namespace_has_a_masked_table(engine: Engine) {
     masked_below(&engine.prefix(), &["unshare", "-pf", "--mount-proc"]);
     // With the /proc of the old one.
     masked_below(&engine.prefix(), &["unshare", "-pf"]);
+}
+
+fn a_mount_made_below_is_in_the_next_table(engine: Engine) {
+    let script = "mount -t tmpfs new-one \"$1\" && grep -c '^new-one .* ext4 ' /proc/mounts; grep -c '^new-one ' /proc/self/mounts; \
+                  umount \"$1\"; grep -c '^new-one ' /proc/self/mounts";
+    let folder = stage().scratch("new-mount");
+    let mut command = engine.prefix().command("unshare");
+    command.args(["-m", "sh", "-c", script, "sh"]).arg(folder);
+    let done = finish(&mut command);
+    assert_eq!((done.text().as_str(), done.errors().as_str()), ("1\n1\n0\n", ""));
 }
 
 fn a_new_user_namespace_has_a_masked_table(engine: Engine) {

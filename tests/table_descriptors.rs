@@ -2,7 +2,7 @@
 
 use crate::common::run::same_but_masked;
 use crate::common::tables::lines_of_type;
-use crate::common::{Case, Engine, bare_guest, both, finish};
+use crate::common::{Case, Engine, both};
 
 pub fn cases() -> Vec<Case> {
     both!(&[];
@@ -10,7 +10,6 @@ pub fn cases() -> Vec<Case> {
         the_last_number_of_the_limit_is_enough,
         registers_stack_and_signal_mask_stay,
         the_memory_map_stays,
-        a_filter_that_forbids_memfds_leaves_the_kernels_table_and_a_warning,
     )
 }
 
@@ -37,20 +36,4 @@ fn registers_stack_and_signal_mask_stay(engine: Engine) {
 
 fn the_memory_map_stays(engine: Engine) {
     same_but_masked(engine, "memory", &["/proc/self/mountinfo"]);
-}
-
-fn a_filter_that_forbids_memfds_leaves_the_kernels_table_and_a_warning(engine: Engine) {
-    let path = "/proc/self/mountinfo";
-    let expected = finish(bare_guest("table-without-memfd").arg(path)).quiet_success();
-    let seen = finish(engine.prefix().guest("table-without-memfd").arg(path)).success();
-    if seen.stdout == expected.stdout {
-        assert!(
-            seen.errors().contains("memfd_create") && seen.errors().contains("WARN"),
-            "{}",
-            seen.errors()
-        );
-    } else {
-        // Another way was found.
-        assert_eq!(seen.stdout, crate::common::masked(&expected.stdout));
-    }
 }

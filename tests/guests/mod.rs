@@ -3,6 +3,7 @@
 
 mod calls;
 mod descriptors;
+mod filters;
 mod registers;
 mod sources;
 mod statfs;
@@ -23,8 +24,10 @@ pub fn run(name: &str, arguments: &[String]) -> i32 {
         "statmount" => statmount::show(argument(0)),
         "table" => tables::read(argument(0), argument(1)),
         "table-in-chroot" => tables::in_chroot(argument(0), argument(1)),
-        "table-without-memfd" => tables::without_memfd(argument(0)),
+        "table-in-children" => tables::in_children(argument(0).parse().unwrap(), argument(1)),
         "table-often" => tables::often(argument(0).parse().unwrap(), argument(1)),
+        "deny" => filters::deny(arguments),
+        "own-trace" => filters::own_trace(),
         "descriptor" => descriptors::show(argument(0)),
         "descriptor-limit" => descriptors::at_the_limit(argument(0)),
         "openat2-beneath" => descriptors::openat2_beneath(argument(0), argument(1)),

@@ -1,9 +1,9 @@
 //! Mount tables, read in every way that there is.
 
-use super::calls::{checked, old_open, open, open_at, open_at_2, string};
+use super::calls::{old_open, open, open_at, open_at_2, string};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -277,33 +277,7 @@ pub fn in_chroot(root: &str, path: &str) {
     std::io::stdout().write_all(&all(open(path, libc::O_RDONLY).unwrap().into())).unwrap();
 }
 
-/// Below a filter, as containers have them, that answers EPERM to memfd_create.
-pub fn without_memfd(path: &str) {
-    let statement =
-        |code: u32, k: u32| libc::sock_filter { code: u16::try_from(code).unwrap(), jt: 0, jf: 0, k };
-    let mut program = [
-        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0),
-        libc::sock_filter {
-            code: u16::try_from(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K).unwrap(),
-            jt: 0,
-            jf: 1,
-            k: u32::try_from(libc::SYS_memfd_create).unwrap(),
-        },
-        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned()),
-        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW),
-    ];
-    let filter = libc::sock_fprog { len: 4, filter: program.as_mut_ptr() };
-    // SAFETY: a program of four instructions.
-    unsafe {
-        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        checked(libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const filter))
-            .unwrap();
-    }
-    let file: OwnedFd = open(path, libc::O_RDONLY).unwrap();
-    std::io::stdout().write_all(&all(file.into())).unwrap();
-}
-
-/// Reads a table so many times in so many processes, one after the other.
+/// Reads a table so many times.
 pub fn often(count: usize, path: &str) {
     let first = all(open(path, libc::O_RDONLY).unwrap().into());
     for _ in 1..count {
@@ -316,4 +290,24 @@ pub fn often(count: usize, path: &str) {
 pub fn become_guest(name: &str, arguments: &[&str]) -> ! {
     let error = Command::new("/proc/self/exe").args(["--guest", name]).args(arguments).exec();
     panic!("{error}");
+}
+
+/// Reads a table in so many processes, one after the other.
+pub fn in_children(count: usize, path: &str) {
+    for _ in 0..count {
+        // SAFETY: one thread; the child reads and ends.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            for _ in 0..5 {
+                let _ = all(open(path, libc::O_RDONLY).unwrap().into());
+            }
+            // SAFETY: as above.
+            unsafe { libc::_exit(0) }
+        }
+        let mut status = 0;
+        // SAFETY: a local variable.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!(status, 0);
+    }
+    std::io::stdout().write_all(&all(open(path, libc::O_RDONLY).unwrap().into())).unwrap();
 }

@@ -19,6 +19,19 @@ pub enum Abi {
     X32,
 }
 
+impl Abi {
+    /// Of a call with this number, made by the rules of an AUDIT_ARCH_*.
+    pub fn of(arch: u32, number: u64) -> Abi {
+        if arch == AUDIT_ARCH_I386 {
+            Abi::I386
+        } else if low32(number) & X32_BIT != 0 {
+            Abi::X32
+        } else {
+            Abi::X86_64
+        }
+    }
+}
+
 /// Bit that marks an x32 call (`__X32_SYSCALL_BIT`, asm/unistd.h).
 pub const X32_BIT: u32 = 0x4000_0000;
 /// `AUDIT_ARCH_X86_64` and `AUDIT_ARCH_I386` (linux/audit.h), as seccomp reports them.
@@ -148,6 +161,14 @@ pub fn int_argument(value: u64) -> i32 {
     low32(value).cast_signed()
 }
 
+/// A call as a task makes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawCall {
+    pub number: u64,
+    /// In the kernel's order; those of i386 without their upper halves.
+    pub arguments: [u64; 6],
+}
+
 /// The registers of a stopped task.
 #[derive(Debug, Clone, Copy)]
 pub struct Registers(pub user_regs_struct);
@@ -168,6 +189,11 @@ impl Registers {
     /// The number of the call that the task is in.
     pub fn number(&self) -> u64 {
         self.0.orig_rax
+    }
+
+    /// The call that the task is in.
+    pub fn call(&self, abi: Abi) -> RawCall {
+        RawCall { number: self.number(), arguments: self.arguments(abi) }
     }
 
     /// The six arguments in the kernel's order; those of i386 without their upper halves.

@@ -141,7 +141,11 @@ mod tests {
             4 => data.arch,
             16.. => {
                 let value = data.arguments[(offset as usize - 16) / 8];
-                if offset % 8 == 0 { crate::arch::low32(value) } else { crate::arch::low32(value >> 32) }
+                if offset.is_multiple_of(8) {
+                    crate::arch::low32(value)
+                } else {
+                    crate::arch::low32(value >> 32)
+                }
             }
             other => panic!("load of {other}"),
         };

@@ -12,7 +12,7 @@ mod statmount;
 
 pub use files::Files;
 
-use crate::arch::{Abi, Call, Registers};
+use crate::arch::Call;
 use crate::log::Statistics;
 use crate::ptrace::{Memory, Result, Stopped};
 use crate::rules::Rules;
@@ -96,9 +96,8 @@ pub type Handler = Box<dyn FnOnce(Traced) -> Pin<Box<dyn Future<Output = Result<
 pub fn handler(
     environment: &Rc<Environment>,
     stopped: &Stopped,
-    registers: &Registers,
-    abi: Abi,
     call: Call,
+    arguments: [u64; 6],
 ) -> Result<Option<Handler>> {
     let family = HANDLED.iter().find(|h| h.call == call).map(|h| h.family);
     let environment = Rc::clone(environment);
@@ -108,7 +107,6 @@ pub fn handler(
         Some(Family::Statmount) => Some(Box::new(|task| Box::pin(statmount::handle(task, environment)))),
         Some(Family::Clone) => Some(Box::new(|task| Box::pin(clone::handle(task)))),
         Some(Family::Open) => {
-            let arguments = registers.arguments(abi);
             open::Request::look(&environment, stopped, call, arguments)?.map(|request| -> Handler {
                 Box::new(|task| Box::pin(open::handle(task, environment, request)))
             })

@@ -5,7 +5,7 @@ mod memory;
 
 pub use memory::{Memory, Rung};
 
-use crate::arch::Registers;
+use crate::arch::{RawCall, Registers};
 use std::fmt;
 
 /// A task's id as the tracer sees it.
@@ -42,12 +42,50 @@ pub enum Resume {
 /// linux/ptrace.h; libc's name for it is only there for some C libraries.
 const PTRACE_GET_SYSCALL_INFO: libc::c_uint = 0x420e;
 
-/// What the kernel says of a syscall stop.
+/// What the kernel says of a syscall or seccomp stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SyscallInfo {
-    pub entering: bool,
-    /// An AUDIT_ARCH_* value.
-    pub arch: u32,
+pub enum SyscallInfo {
+    /// A call's entry; `arch` is an AUDIT_ARCH_* value.
+    Entry {
+        arch: u32,
+        call: RawCall,
+    },
+    Exit,
+    /// A filter answered SECCOMP_RET_TRACE with `data`.
+    Seccomp {
+        data: u32,
+        call: RawCall,
+    },
+    /// It is none of these.
+    Other,
+}
+
+/// `struct ptrace_syscall_info` (linux/ptrace.h), as far as its entry and seccomp forms go.
+#[repr(C)]
+#[derive(Default)]
+struct RawInfo {
+    op: u8,
+    padding: [u8; 3],
+    arch: u32,
+    instruction_pointer: u64,
+    stack_pointer: u64,
+    number: u64,
+    arguments: [u64; 6],
+    seccomp_data: u32,
+    reserved: u32,
+}
+
+impl RawInfo {
+    fn decode(&self) -> SyscallInfo {
+        let call = RawCall { number: self.number, arguments: self.arguments };
+        // PTRACE_SYSCALL_INFO_ENTRY, _EXIT, _SECCOMP.
+        match self.op {
+            1 => SyscallInfo::Entry { arch: self.arch, call },
+            2 => SyscallInfo::Exit,
+            3 => SyscallInfo::Seccomp { data: self.seccomp_data, call },
+            _ => SyscallInfo::Other,
+        }
+    }
 }
 
 /// A task in a ptrace stop.
@@ -93,25 +131,17 @@ impl Stopped {
         Ok(message)
     }
 
-    /// Whether the stop is a call's entry, and by which architecture's rules it was made. None where
-    /// PTRACE_GET_SYSCALL_INFO is not there (before Linux 5.3, gVisor) or this is neither end.
-    pub fn syscall_info(&self) -> Option<SyscallInfo> {
-        // The beginning of `struct ptrace_syscall_info` (linux/ptrace.h).
-        #[repr(C)]
-        #[derive(Default)]
-        struct Info {
-            op: u8,
-            padding: [u8; 3],
-            arch: u32,
-        }
-        let mut info = Info::default();
+    /// What stop this is and by which call, in one request: cheaper than all registers and the event's
+    /// message. None where PTRACE_GET_SYSCALL_INFO is not there (before Linux 5.3, gVisor).
+    pub fn syscall_info(&self) -> Result<Option<SyscallInfo>> {
+        let mut info = RawInfo::default();
         // SAFETY: the kernel writes no more bytes than the address argument says.
         let answer =
-            unsafe { libc::ptrace(PTRACE_GET_SYSCALL_INFO, self.tid.0, size_of::<Info>(), &raw mut info) };
-        match (answer, info.op) {
-            (1.., 1) => Some(SyscallInfo { entering: true, arch: info.arch }),
-            (1.., 2) => Some(SyscallInfo { entering: false, arch: info.arch }),
-            _ => None,
+            unsafe { libc::ptrace(PTRACE_GET_SYSCALL_INFO, self.tid.0, size_of::<RawInfo>(), &raw mut info) };
+        match self.check("PTRACE_GET_SYSCALL_INFO", answer) {
+            Ok(()) => Ok(Some(info.decode())),
+            Err(died @ Error::Died(_)) => Err(died),
+            Err(Error::Failed { .. }) => Ok(None),
         }
     }
 

@@ -7,9 +7,9 @@ mod signals;
 
 pub use script::{Outcome, Traced};
 
-use crate::arch::{Abi, Call, Registers};
+use crate::arch::{Abi, Call, RawCall};
 use crate::handlers::{self, Environment};
-use crate::ptrace::{Error, Result, Resume, Stopped, Tid};
+use crate::ptrace::{Error, Result, Resume, Stopped, SyscallInfo, Tid};
 use crate::seccomp;
 use event::{Event, Stop};
 use queue::Queue;
@@ -180,15 +180,29 @@ impl Tracer {
             // An injected call is among those that the filter picks.
             return self.resume(stopped, 0);
         }
-        let Some(abi) = seccomp::abi_of_stop(stopped.event_message()?) else {
+        let (data, call) = match self.syscall_info(&stopped)? {
+            Some(SyscallInfo::Seccomp { data, call }) => (u64::from(data), Some(call)),
+            _ => (stopped.event_message()?, None),
+        };
+        let Some(abi) = seccomp::abi_of_stop(data) else {
             return self.foreign_filter(stopped);
         };
-        let registers = stopped.registers()?;
         let entry_stop = match self.entry_after_seccomp {
             Some(false) => EntryStop::Passed,
             Some(true) | None => EntryStop::MayCome,
         };
-        self.begin(stopped, &registers, abi, entry_stop)
+        let call = match call {
+            Some(call) => call,
+            None => stopped.registers()?.call(abi),
+        };
+        self.begin(stopped, abi, call, entry_stop)
+    }
+
+    /// None from then on where the kernel does not tell.
+    fn syscall_info(&mut self, stopped: &Stopped) -> Result<Option<SyscallInfo>> {
+        let info = if self.syscall_info { stopped.syscall_info()? } else { None };
+        self.syscall_info &= info.is_some();
+        Ok(info)
     }
 
     /// A filter of the program's own answered RET_TRACE: without a tracer that would be ENOSYS.
@@ -201,20 +215,15 @@ impl Tracer {
     }
 
     /// A task is at the entry of a call that may be handled.
-    fn begin(
-        &mut self,
-        stopped: Stopped,
-        registers: &Registers,
-        abi: Abi,
-        entry_stop: EntryStop,
-    ) -> Result<()> {
-        let Some(call) = Call::from_number(abi, registers.number()) else {
+    fn begin(&mut self, stopped: Stopped, abi: Abi, raw: RawCall, entry_stop: EntryStop) -> Result<()> {
+        let Some(call) = Call::from_number(abi, raw.number) else {
             return self.resume(stopped, 0);
         };
-        let handler = handlers::handler(&self.environment, &stopped, registers, abi, call)?;
+        let handler = handlers::handler(&self.environment, &stopped, call, raw.arguments)?;
         let Some(handler) = handler else { return self.resume(stopped, 0) };
         let tid = stopped.tid();
-        let (script, next) = Script::start(stopped, *registers, abi, call, entry_stop, handler)?;
+        let registers = stopped.registers()?;
+        let (script, next) = Script::start(stopped, registers, abi, call, entry_stop, handler)?;
         match next {
             Next::Running => {
                 self.tasks.entry(tid).or_default().script = Some(script);
@@ -239,22 +248,29 @@ impl Tracer {
                 }
             };
         }
+        let was_in_call = task.in_call;
         if self.engine == Engine::Seccomp {
             return self.resume(stopped, 0);
         }
-        let registers = stopped.registers()?;
-        let info = if self.syscall_info { stopped.syscall_info() } else { None };
-        self.syscall_info &= info.is_some();
-        let entering = info.as_ref().map_or(!task.in_call, |info| info.entering);
-        task.in_call = entering;
+        let info = self.syscall_info(&stopped)?;
+        let entering = match info {
+            Some(SyscallInfo::Entry { .. }) => true,
+            Some(SyscallInfo::Exit) => false,
+            _ => !was_in_call,
+        };
+        self.tasks.entry(tid).or_default().in_call = entering;
         if !entering {
             return self.resume(stopped, 0);
         }
-        let abi = match info {
-            Some(info) if info.arch == crate::arch::AUDIT_ARCH_I386 => Abi::I386,
-            _ => registers.likely_abi(),
+        let (abi, call) = match info {
+            Some(SyscallInfo::Entry { arch, call }) => (Abi::of(arch, call.number), call),
+            _ => {
+                let registers = stopped.registers()?;
+                let abi = registers.likely_abi();
+                (abi, registers.call(abi))
+            }
         };
-        self.begin(stopped, &registers, abi, EntryStop::Passed)
+        self.begin(stopped, abi, call, EntryStop::Passed)
     }
 
     /// The task runs another program. Where a thread that is not the leader executed it, that thread

@@ -3,9 +3,10 @@
 use super::Logging;
 use super::handshake::{Channel, FromCommand, FromTracer};
 use crate::handlers::Environment;
-use crate::ptrace::{self, Tid};
+use crate::ptrace::{self, Options, Tid};
 use crate::rules::Rules;
 use crate::tracer::{Engine, Farewell, Progress, Tracer};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
 use nix::unistd::{Pid, setsid};
 use std::fs::{self, File, OpenOptions};
@@ -21,7 +22,8 @@ pub fn run(command: Pid, channel: Channel, rules: Rules, logging: Logging) {
         return;
     }
     let Ok(FromCommand::Seize) = channel.receive() else { return };
-    let answer = match ptrace::seize(leader, logging.summary) {
+    let options = Options { reporting_ends: logging.summary };
+    let answer = match ptrace::seize(leader, options) {
         Ok(()) => FromTracer::Seized,
         Err(errno) => FromTracer::Refused { errno: errno as i32 },
     };
@@ -45,7 +47,7 @@ pub fn run(command: Pid, channel: Channel, rules: Rules, logging: Logging) {
     check_proc();
     let environment = Rc::new(Environment::new(rules));
     let farewell = summary.then(|| farewell(&environment, summary_file));
-    let mut tracer = Tracer::new(leader, engine, environment, farewell);
+    let mut tracer = Tracer::new(leader, engine, options, environment, farewell);
     let _ = channel.send(FromTracer::Ready);
     drop(channel);
 
@@ -88,6 +90,8 @@ fn leave_the_family(channel: &Channel, log: Option<&File>) {
         Signal::SIGTSTP,
         Signal::SIGTTIN,
         Signal::SIGTTOU,
+        Signal::SIGXCPU,
+        Signal::SIGXFSZ,
     ] {
         // SAFETY: no handler is installed.
         let _ = unsafe { signal(ignored, SigHandler::SigIgn) };
@@ -95,6 +99,7 @@ fn leave_the_family(channel: &Channel, log: Option<&File>) {
     // SAFETY: as above.
     let _ = unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) };
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+    lift_limits();
     let _ = std::env::set_current_dir("/");
     // Its death is the death of all tracees: let the kernel kill something else. Needs privilege.
     let _ = fs::write("/proc/self/oom_score_adj", "-1000");
@@ -104,6 +109,20 @@ fn leave_the_family(channel: &Channel, log: Option<&File>) {
         let_go_of(libc::STDERR_FILENO);
     }
     close_all_but(&[Some(channel.descriptor()), log.map(AsRawFd::as_raw_fd)]);
+}
+
+/// The caller's limits are the command's. They would end, or hinder, the tracer of a whole tree.
+fn lift_limits() {
+    use Resource::{RLIMIT_AS, RLIMIT_CPU, RLIMIT_DATA, RLIMIT_FSIZE, RLIMIT_NOFILE};
+    for resource in [RLIMIT_AS, RLIMIT_CPU, RLIMIT_DATA, RLIMIT_FSIZE, RLIMIT_NOFILE] {
+        let lifted = setrlimit(resource, libc::RLIM_INFINITY, libc::RLIM_INFINITY);
+        // Without privilege, or for descriptors, the hard limit is the most that can be had.
+        if lifted.is_err()
+            && let Ok((_, hard)) = getrlimit(resource)
+        {
+            let _ = setrlimit(resource, hard, hard);
+        }
+    }
 }
 
 fn let_go_of(fd: i32) {

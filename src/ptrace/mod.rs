@@ -39,7 +39,8 @@ pub enum Resume {
     ToSyscallStop,
 }
 
-/// linux/ptrace.h; libc's name for it is only there for some C libraries.
+/// linux/ptrace.h; libc's names for them are only there for some C libraries.
+const PTRACE_O_SUSPEND_SECCOMP: libc::c_int = 1 << 21;
 const PTRACE_GET_SYSCALL_INFO: libc::c_uint = 0x420e;
 
 /// What the kernel says of a syscall or seccomp stop.
@@ -174,6 +175,20 @@ impl Stopped {
         Ok(info.si_code > 0)
     }
 
+    /// Suspends all seccomp filters of the task, or lets them work again. False where that can't be had:
+    /// it takes CAP_SYS_ADMIN, a tracer without a filter of its own, and a kernel with
+    /// CONFIG_CHECKPOINT_RESTORE; gVisor lacks it.
+    pub fn suspend_seccomp(&mut self, options: Options, suspend: bool) -> Result<bool> {
+        let bits = options.bits() | if suspend { PTRACE_O_SUSPEND_SECCOMP } else { 0 };
+        // SAFETY: no pointers; the data argument is a set of option bits.
+        let answer = unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, self.tid.0, 0, bits) };
+        match self.check("PTRACE_SETOPTIONS", answer) {
+            Ok(()) => Ok(true),
+            Err(died @ Error::Died(_)) => Err(died),
+            Err(Error::Failed { .. }) => Ok(false),
+        }
+    }
+
     /// Lets the task go for ever, with `signal` delivered.
     pub fn detach(self, signal: i32) -> Result<()> {
         // SAFETY: no pointers; the data argument is a signal number.
@@ -207,23 +222,31 @@ impl Stopped {
     }
 }
 
+/// What a tracee's stops are like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// A task also stops when it is about to end: one more stop for each.
+    pub reporting_ends: bool,
+}
+
+impl Options {
+    fn bits(self) -> libc::c_int {
+        let ends = if self.reporting_ends { libc::PTRACE_O_TRACEEXIT } else { 0 };
+        ends | libc::PTRACE_O_TRACESYSGOOD
+            | libc::PTRACE_O_TRACEFORK
+            | libc::PTRACE_O_TRACEVFORK
+            | libc::PTRACE_O_TRACECLONE
+            | libc::PTRACE_O_TRACEEXEC
+            | libc::PTRACE_O_TRACESECCOMP
+            | libc::PTRACE_O_EXITKILL
+    }
+}
+
 /// Starts tracing a running task and all that it will start; needs no stop of it.
 /// The tracees die with the tracer: a filter without one answers ENOSYS.
-///
-/// With `reporting_ends`, a task also stops when it is about to end (one more stop for each).
-pub fn seize(tid: Tid, reporting_ends: bool) -> std::result::Result<(), nix::Error> {
-    let mut options = libc::PTRACE_O_TRACESYSGOOD
-        | libc::PTRACE_O_TRACEFORK
-        | libc::PTRACE_O_TRACEVFORK
-        | libc::PTRACE_O_TRACECLONE
-        | libc::PTRACE_O_TRACEEXEC
-        | libc::PTRACE_O_TRACESECCOMP
-        | libc::PTRACE_O_EXITKILL;
-    if reporting_ends {
-        options |= libc::PTRACE_O_TRACEEXIT;
-    }
+pub fn seize(tid: Tid, options: Options) -> std::result::Result<(), nix::Error> {
     // SAFETY: no pointers; the data argument is a set of option bits.
-    let answer = unsafe { libc::ptrace(libc::PTRACE_SEIZE, tid.0, 0, options) };
+    let answer = unsafe { libc::ptrace(libc::PTRACE_SEIZE, tid.0, 0, options.bits()) };
     nix::Error::result(answer).map(drop)
 }
 

@@ -4,12 +4,13 @@ mod event;
 mod queue;
 mod script;
 mod signals;
+mod tree;
 
 pub use script::{Outcome, Traced};
 
 use crate::arch::{Abi, Call, RawCall};
 use crate::handlers::{self, Environment};
-use crate::ptrace::{Error, Result, Resume, Stopped, SyscallInfo, Tid};
+use crate::ptrace::{Error, Options, Result, Resume, Stopped, SyscallInfo, Tid};
 use crate::seccomp;
 use event::{Event, Stop};
 use queue::Queue;
@@ -17,6 +18,7 @@ use script::{EntryStop, Next, Script};
 use signals::{Delivery, SignalState};
 use std::collections::HashMap;
 use std::rc::Rc;
+use tree::Tree;
 
 /// Which stops the tree makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +44,7 @@ struct Task {
 /// The tracer of one tree of tasks.
 pub struct Tracer {
     engine: Engine,
+    tree: Tree,
     environment: Rc<Environment>,
     tasks: HashMap<Tid, Task>,
     queue: Queue,
@@ -67,15 +70,17 @@ pub enum Progress {
 }
 
 impl Tracer {
-    /// For the tree that begins with `leader`, seized already.
+    /// For the tree that begins with `leader`, seized with `options`, its filter installed.
     pub fn new(
         leader: Tid,
         engine: Engine,
+        options: Options,
         environment: Rc<Environment>,
         farewell: Option<Farewell>,
     ) -> Self {
         Tracer {
             engine,
+            tree: Tree::new(leader, options),
             environment,
             tasks: HashMap::from([(leader, Task::default())]),
             queue: Queue::default(),
@@ -175,11 +180,6 @@ impl Tracer {
     }
 
     fn seccomp_stop(&mut self, stopped: Stopped) -> Result<()> {
-        let under_way = self.tasks.get(&stopped.tid()).is_some_and(|task| task.script.is_some());
-        if under_way {
-            // An injected call is among those that the filter picks.
-            return self.resume(stopped, 0);
-        }
         let (data, call) = match self.syscall_info(&stopped)? {
             Some(SyscallInfo::Seccomp { data, call }) => (u64::from(data), Some(call)),
             _ => (stopped.event_message()?, None),
@@ -187,6 +187,10 @@ impl Tracer {
         let Some(abi) = seccomp::abi_of_stop(data) else {
             return self.foreign_filter(stopped);
         };
+        if self.tasks.get(&stopped.tid()).is_some_and(|task| task.script.is_some()) {
+            // An injected call is among those that the filter picks.
+            return self.resume(stopped, 0);
+        }
         let entry_stop = match self.entry_after_seccomp {
             Some(false) => EntryStop::Passed,
             Some(true) | None => EntryStop::MayCome,
@@ -223,7 +227,7 @@ impl Tracer {
         let Some(handler) = handler else { return self.resume(stopped, 0) };
         let tid = stopped.tid();
         let registers = stopped.registers()?;
-        let (script, next) = Script::start(stopped, registers, abi, call, entry_stop, handler)?;
+        let (script, next) = Script::start(stopped, registers, abi, call, entry_stop, self.tree, handler)?;
         match next {
             Next::Running => {
                 self.tasks.entry(tid).or_default().script = Some(script);

@@ -2,6 +2,7 @@
 //! one task. It awaits the end of the task's call, or of a call that it makes the task execute; the
 //! loop meanwhile serves all other tasks. Nothing ever waits for one particular task.
 
+use super::tree::Tree;
 use crate::arch::{Abi, Call, Injected, Registers};
 use crate::ptrace::{Error, Result, Resume, Stopped, Tid};
 use std::cell::{Cell, RefCell};
@@ -30,8 +31,18 @@ struct Shared {
     wish: Cell<Option<Wish>>,
     /// Registers at the last exit stop that the loop saw.
     latest: Cell<Registers>,
-    /// What to put back after injected calls: registers of the program's own call, and signal mask.
-    own: Cell<Option<(Registers, u64)>>,
+    /// What to put back after injected calls.
+    own: Cell<Option<Own>>,
+    tree: Tree,
+}
+
+/// What a task was like before the first injected call.
+#[derive(Debug, Clone, Copy)]
+struct Own {
+    /// At the end of its own call.
+    registers: Registers,
+    signal_mask: u64,
+    seccomp_suspended: bool,
 }
 
 /// A task as its handler sees it: inside one system call.
@@ -60,17 +71,14 @@ impl Traced {
     ) -> Result<std::result::Result<u64, nix::Error>> {
         self.with_stopped(|stopped| {
             let own = match self.shared.own.get() {
-                Some((own, _)) => own,
+                Some(own) => own,
                 None => {
-                    // A handler of a signal that arrived now would return to the injected call.
-                    let mask = stopped.signal_mask()?;
-                    stopped.set_signal_mask(u64::MAX)?;
-                    let own = self.shared.latest.get();
-                    self.shared.own.set(Some((own, mask)));
+                    let own = self.prepare(stopped)?;
+                    self.shared.own.set(Some(own));
                     own
                 }
             };
-            let mut registers = own;
+            let mut registers = own.registers;
             registers.inject(self.abi, call, arguments);
             stopped.set_registers(&registers)
         })?;
@@ -83,6 +91,23 @@ impl Traced {
             value if self.abi == Abi::I386 => Ok(u64::from(crate::arch::low32(value.cast_unsigned()))),
             value => Ok(value.cast_unsigned()),
         })
+    }
+
+    /// Makes a stopped task fit to execute calls that are not its own.
+    fn prepare(&self, stopped: &mut Stopped) -> Result<Own> {
+        let seccomp_suspended = stopped.suspend_seccomp(self.shared.tree.options, true)?;
+        if !seccomp_suspended && self.shared.tree.has_foreign_filter(self.tid) {
+            // One that kills for a call that the program never makes would kill it for ours.
+            return Err(Error::Failed {
+                operation: "making calls below a seccomp filter of the program's own (as root they can be made)",
+                tid: self.tid,
+                errno: nix::Error::EPERM,
+            });
+        }
+        // A handler of a signal that arrived now would return to the injected call.
+        let signal_mask = stopped.signal_mask()?;
+        stopped.set_signal_mask(u64::MAX)?;
+        Ok(Own { registers: self.shared.latest.get(), signal_mask, seccomp_suspended })
     }
 
     /// Access to the stopped task.
@@ -142,6 +167,7 @@ impl Script {
         abi: Abi,
         call: Call,
         entry_stop: EntryStop,
+        tree: Tree,
         handler: impl FnOnce(Traced) -> F,
     ) -> Result<(Script, Next)> {
         let tid = stopped.tid();
@@ -150,6 +176,7 @@ impl Script {
             wish: Cell::new(None),
             latest: Cell::new(registers),
             own: Cell::new(None),
+            tree,
         });
         let arguments = registers.arguments(abi);
         let body = handler(Traced { shared: Rc::clone(&shared), tid, abi, call, arguments });
@@ -213,14 +240,15 @@ impl Script {
         if own.is_none() && outcome.is_none() {
             return Ok(());
         }
-        let mut registers = own.map_or_else(|| self.shared.latest.get(), |(own, _)| own);
+        let mut registers = own.map_or_else(|| self.shared.latest.get(), |own| own.registers);
         if let Some(result) = outcome {
             registers.set_result(result);
         }
         stopped.set_registers(&registers)?;
-        match own {
-            Some((_, mask)) => stopped.set_signal_mask(mask),
-            None => Ok(()),
+        let Some(own) = own else { return Ok(()) };
+        if own.seccomp_suspended {
+            stopped.suspend_seccomp(self.shared.tree.options, false)?;
         }
+        stopped.set_signal_mask(own.signal_mask)
     }
 }

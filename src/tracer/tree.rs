@@ -1,0 +1,32 @@
+//! What is the same for all tasks of a tree.
+
+use crate::ptrace::{Options, Tid};
+use std::fs;
+
+/// How a tree is traced, and what it began with.
+#[derive(Debug, Clone, Copy)]
+pub struct Tree {
+    /// What its tasks were seized with.
+    pub options: Options,
+    /// Filters of the launcher's process when the command began, ours included.
+    filters_at_start: Option<u32>,
+}
+
+impl Tree {
+    /// For the tree that begins with `leader`, whose filter is installed.
+    pub fn new(leader: Tid, options: Options) -> Self {
+        Tree { options, filters_at_start: count_filters(leader) }
+    }
+
+    /// Whether a task has filters that came with a program. Linux counts them since 5.9; where they
+    /// aren't counted (before, gVisor), the answer is no.
+    pub fn has_foreign_filter(&self, tid: Tid) -> bool {
+        let (Some(then), Some(now)) = (self.filters_at_start, count_filters(tid)) else { return false };
+        now > then
+    }
+}
+
+fn count_filters(tid: Tid) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:"))?.trim().parse().ok()
+}

@@ -126,6 +126,9 @@ func controllerManagerFlags() []string {
 		"--kubeconfig=" + kubeconfig(controllerManagerClient),
 		"--leader-elect=false",
 		"--secure-port=0",
+		// Its CSI plugin and the kubelet's share a variable in one process; if this controller came last, the kubelet
+		// would not know its node's name, and never be Ready. It has nothing to do without CSI drivers.
+		"--controllers=*,-persistentvolume-attach-detach-controller",
 		"--use-service-account-credentials=true",
 		"--service-account-private-key-file=" + key(serviceAccounts),
 		"--root-ca-file=" + certificate(authority),

@@ -40,12 +40,12 @@ fn tracer_of(pid: u32) -> i32 {
 
 fn the_tracers_death_ends_all_tracees(engine: Engine) {
     let mut command = engine.prefix().guest("stop");
-    let (mut child, _stdin) = crate::group_stop::started(&mut command);
+    let (child, _stdin) = crate::group_stop::started(&mut command);
     let tracer = tracer_of(child.id());
     assert!(tracer > 0);
     // SAFETY: no pointers; the tracer of our own child.
     unsafe { libc::kill(tracer, libc::SIGKILL) };
-    assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+    assert_eq!(wait(child, "a command without its tracer").status.signal(), Some(libc::SIGKILL));
 }
 
 fn the_tracer_is_nobodys_child_and_survives_signals_to_the_group(engine: Engine) {

@@ -118,6 +118,8 @@ pub fn behind(prefix: &[OsString], words: impl IntoIterator<Item = OsString>) ->
     let program = words.next().context("an empty command")?;
     let mut command = Command::new(program);
     command.args(words).stdin(Stdio::null());
+    // `cargo run` sets it, and every program that starts would look for its libraries there first.
+    command.env_remove("LD_LIBRARY_PATH");
     Ok(command)
 }
 

@@ -134,6 +134,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let tools = Tools::prepare()?;
     let docs = repository().join("docs");
     let about = machine::describe();
+    if machine::load() >= 1.0 {
+        eprintln!("this machine is busy (load {:.1}): figures will scatter", machine::load());
+    }
     let mut verdicts = Vec::new();
     for part in PARTS.into_iter().filter(|part| arguments.wants(*part)) {
         let pictures = (!arguments.dry_run).then_some(docs.as_path());
@@ -147,6 +150,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         println!("\n{}", results.text);
         verdicts.extend(results.verdicts);
         if !arguments.dry_run {
+            let rounds = match part {
+                Part::Threads => rounds.min(threads::ROUNDS),
+                Part::Cluster => rounds.min(node::ROUNDS),
+                _ => rounds,
+            };
             let text = format!("{about} Median of {rounds} rounds.\n\n{}", results.text);
             report::write(&docs.join("performance.md"), results.name, &text)?;
         }

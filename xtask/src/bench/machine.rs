@@ -5,6 +5,12 @@ use crate::tools::repository;
 use std::fs;
 use std::process::Command;
 
+/// Tasks that want a CPU, over the last minute (proc_loadavg(5)).
+pub fn load() -> f64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0)
+}
+
 /// One line about the machine, the competitors' versions, the date.
 pub fn describe() -> String {
     let said = |program: &str, words: &[&str]| {
@@ -21,9 +27,10 @@ pub fn describe() -> String {
     let proot = proot.split_whitespace().map(|word| word.trim_start_matches(['|', '_', '/', '\\']));
     let proot = proot.into_iter().find(|word| word.starts_with(|c: char| c.is_ascii_digit())).unwrap_or("?");
     format!(
-        "{}, {cpus} CPUs{hypervisor}, Linux {}; fsmasq {}, strace {strace}, proot {proot}; {}.",
+        "{}, {cpus} CPUs{hypervisor}, Linux {}, load {:.1} at the start; fsmasq {}, strace {strace}, proot {proot}; {}.",
         processor.map_or("unknown processor", |(_, name)| name),
         kernel.trim(),
+        load(),
         said("git", &["rev-parse", "--short", "HEAD"]).trim(),
         said("date", &["--utc", "+%Y-%m-%d"]).trim(),
     )

@@ -7,7 +7,7 @@ use anyhow::Result;
 pub const BARE: usize = 0;
 pub const PREFIXED: usize = 1;
 /// A node takes its time; its start varies little.
-const ROUNDS: u32 = 5;
+pub const ROUNDS: u32 = 5;
 
 /// Seconds.
 pub fn measure(settings: &Settings) -> Result<Grid> {

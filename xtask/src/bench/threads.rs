@@ -11,7 +11,7 @@ use std::path::PathBuf;
 const COMPETITORS: [Competitor; 3] = [Native, Fsmasq, Strace];
 const COUNTS: [usize; 3] = [10, 1_000, 5_000];
 /// The sleepers' start under strace takes seconds: more rounds than these are not worth it.
-const ROUNDS: u32 = 5;
+pub const ROUNDS: u32 = 5;
 
 pub struct Measured {
     /// Nanoseconds of the open.

@@ -17,8 +17,7 @@ const GUESTS: &[(&str, &str)] = &[
     ("signals", "/proc/self/mounts"),
     ("fork-storm", "/proc/self/mounts"),
     ("exec-in-thread", "/proc/self/mountinfo"),
-    ("untraced-clone", "/mnt"),
-    ("ignored-signals", ""),
+    ("untraced-clone", "clone /mnt"),
 ];
 
 pub fn cases() -> Vec<Case> {
@@ -44,6 +43,10 @@ pub fn cases() -> Vec<Case> {
             add("usage per CPU has a stand-in, also beneath a descriptor", usage_per_cpu);
         }
         add("sources are unique per device", sources);
+        let name = format!("gvisor: ignored signals interrupt nothing [{}]", sandbox.name());
+        cases.push(Case::made(name, sandbox.needs_with_dispositions(), move || {
+            same(sandbox, Engine::Seccomp, "ignored-signals", "");
+        }));
         for (guest, arguments) in GUESTS {
             let name = format!("gvisor: guest {guest} is as without the prefix [{}]", sandbox.name());
             cases.push(Case::made(name, sandbox.needs(), move || {

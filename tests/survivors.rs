@@ -1,6 +1,6 @@
 //! What the command leaves behind, and who waits for it.
 
-use crate::common::run::wait;
+use crate::common::run::{tracer_of, wait};
 use crate::common::tables::lines_of_type;
 use crate::common::{Case, Engine, both, finish, stage};
 use std::os::unix::process::ExitStatusExt;
@@ -32,17 +32,10 @@ fn a_process_that_outlives_the_command_is_served_and_holds_nothing_up(engine: En
     }
 }
 
-/// The process that traces.
-fn tracer_of(pid: u32) -> i32 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    status.lines().find_map(|line| line.strip_prefix("TracerPid:\t")).unwrap().parse().unwrap()
-}
-
 fn the_tracers_death_ends_all_tracees(engine: Engine) {
     let mut command = engine.prefix().guest("stop");
     let (child, _stdin) = crate::group_stop::started(&mut command);
-    let tracer = tracer_of(child.id());
-    assert!(tracer > 0);
+    let tracer = tracer_of(child.id()).unwrap();
     // SAFETY: no pointers; the tracer of our own child.
     unsafe { libc::kill(tracer, libc::SIGKILL) };
     assert_eq!(wait(child, "a command without its tracer").status.signal(), Some(libc::SIGKILL));
@@ -51,7 +44,7 @@ fn the_tracers_death_ends_all_tracees(engine: Engine) {
 fn the_tracer_is_nobodys_child_and_survives_signals_to_the_group(engine: Engine) {
     let mut command = engine.prefix().guest("stop");
     let (child, mut stdin) = crate::group_stop::started(&mut command);
-    let tracer = tracer_of(child.id());
+    let tracer = tracer_of(child.id()).unwrap();
     let stat = std::fs::read_to_string(format!("/proc/{tracer}/stat")).unwrap();
     let fields: Vec<i32> =
         stat.rsplit_once(')').unwrap().1.split(' ').skip(2).take(3).map(|f| f.parse().unwrap()).collect();

@@ -39,8 +39,16 @@ fn a_thread_executes_a_program_beside_fifty_others(engine: Engine) {
 
 fn children_that_ask_not_to_be_traced_work_all_the_same(engine: Engine) {
     let quiet = stage().quiet();
-    let seen = same_but_masked(engine, "untraced-clone", &[quiet.to_str().unwrap()]);
-    assert_eq!(seen.text().matches("errno of statfs: 0").count(), 2, "{}", seen.text());
+    let quiet = quiet.to_str().unwrap();
+    let seen = same_but_masked(engine, "untraced-clone", &["clone", quiet]);
+    assert_eq!(seen.text(), "errno of statfs: 0\n");
+    // The flags of clone3 are out of a filter's sight: a limit that the README names. Nothing else suffers.
+    let seen = finish(engine.prefix().guest("untraced-clone").args(["clone3", quiet])).quiet_success();
+    let expected: &[&str] = match engine {
+        Engine::Seccomp => &["errno of statfs: 0\n", "errno of statfs: 38\n"],
+        Engine::AllStops => &["errno of statfs: 0\n"],
+    };
+    assert!(expected.contains(&seen.text().as_str()), "{}", seen.text());
 }
 
 fn a_pipeline_of_programs_works(engine: Engine) {

@@ -174,8 +174,7 @@ pub fn wait(mut child: Child, what: &str) -> Done {
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
         let ready = poll(&mut fds, timeout);
         if ready == Ok(0) {
-            let _ = child.kill();
-            let _ = child.wait();
+            give_up(&mut child);
             panic!(
                 "{what}: not through after {} s (ended: {ended}); stdout so far {:?}, stderr {:?}",
                 DEADLINE.as_secs(),
@@ -199,6 +198,23 @@ pub fn wait(mut child: Child, what: &str) -> Done {
     let status = child.wait().unwrap();
     let [stdout, stderr] = texts;
     Done { stdout, stderr, status }
+}
+
+/// Ends a child that takes too long, and its tracer first: a tracer that is stuck keeps it from ending.
+fn give_up(child: &mut Child) {
+    if let Some(tracer) = tracer_of(child.id()) {
+        // SAFETY: no pointers; the tracer of our own child.
+        unsafe { libc::kill(tracer, libc::SIGKILL) };
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// The process that traces.
+pub fn tracer_of(pid: u32) -> Option<i32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:\t"))?.parse().ok()?;
+    (tracer > 0).then_some(tracer)
 }
 
 fn pidfd(pid: u32) -> OwnedFd {

@@ -5,6 +5,7 @@ use super::run::{Done, Engine, wait};
 use super::stage;
 use serde_json::json;
 use std::fs;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -48,6 +49,25 @@ impl Sandbox {
         }
     }
 
+    /// The launcher looks up there what a program ignores.
+    pub fn needs_with_dispositions(self) -> &'static [Need] {
+        const WHAT: &str = "a gVisor whose /proc/PID/status says which signals are ignored";
+        const fn need(is_met: fn() -> bool) -> Need {
+            Need::new(WHAT, is_met)
+        }
+        match self {
+            Sandbox::Systrap => {
+                const { &[TODAY, ROOT_FOLDER, need(|| Sandbox::Systrap.says_dispositions())] }
+            }
+            Sandbox::Ptrace => const { &[TODAY, ROOT_FOLDER, need(|| Sandbox::Ptrace.says_dispositions())] },
+            Sandbox::Old => const { &[OLD, ROOT_FOLDER, need(|| Sandbox::Old.says_dispositions())] },
+        }
+    }
+
+    fn says_dispositions(self) -> bool {
+        self.shell("grep -q SigIgn /proc/self/status").status.success()
+    }
+
     fn program(self) -> PathBuf {
         let variable = if self == Sandbox::Old { "FSMASQ_OLD_RUNSC" } else { "FSMASQ_RUNSC" };
         std::env::var_os(variable).unwrap().into()
@@ -77,6 +97,9 @@ impl Sandbox {
             let mut command = Command::new(self.program());
             command.arg("--root").arg(folder.join("state")).args(self.options());
             command.args(["--network=none", "--ignore-cgroups", "--log"]).arg(folder.join("logs/runsc"));
+            // It mounts; the other tests' tables must stay as they are.
+            // SAFETY: unshare is allowed after a fork.
+            unsafe { command.pre_exec(|| Ok(nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)?)) };
             command
         };
         let _guard = Guard(Some(runsc()), name.clone());
@@ -106,7 +129,7 @@ impl Sandbox {
         ["bare", "masked"].map(|way| {
             let read = |what: &str| fs::read(volume.join(format!("{way}.{what}"))).unwrap();
             let status: i32 = String::from_utf8(read("status")).unwrap().trim().parse().unwrap();
-            let status = std::os::unix::process::ExitStatusExt::from_raw(status << 8);
+            let status = std::process::ExitStatus::from_raw(status << 8);
             Done { stdout: read("out"), stderr: read("err"), status }
         })
     }

@@ -38,7 +38,7 @@ pub fn run(name: &str, arguments: &[String]) -> i32 {
         "ignored-signals" => tasks::ignored_signals(),
         "fork-storm" => tasks::fork_storm(argument(0)),
         "exec-in-thread" => tasks::exec_in_thread(argument(0)),
-        "untraced-clone" => tasks::untraced_clone(argument(0)),
+        "untraced-clone" => tasks::untraced_clone(argument(0), argument(1)),
         "survivor" => tasks::survivor(argument(0), argument(1), argument(2)),
         "stop" => tasks::wait_for_a_line(),
         "raise" => tasks::raise(argument(0).parse().unwrap()),

@@ -175,34 +175,32 @@ pub fn exec_in_thread(path: &str) {
     panic!("not executed");
 }
 
-/// Children that ask not to be traced.
-pub fn untraced_clone(path: &str) {
+/// A child that asks not to be traced, made by `clone` or `clone3`.
+pub fn untraced_clone(call: &str, path: &str) {
     let name = string(path);
-    for with_clone3 in [false, true] {
-        let flags = u64::from(libc::CLONE_UNTRACED.cast_unsigned());
-        let exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
-        // SAFETY: like fork, without a new stack; the child makes calls and ends.
-        let child = unsafe {
-            if with_clone3 {
-                let arguments: [u64; 8] = [flags, 0, 0, 0, exit_signal, 0, 0, 0];
-                libc::syscall(libc::SYS_clone3, arguments.as_ptr(), 64)
-            } else {
-                libc::syscall(libc::SYS_clone, flags | exit_signal, 0, 0, 0, 0)
-            }
-        };
-        if child == 0 {
-            // SAFETY: plain integers; a string that ends in NUL.
-            unsafe {
-                let mut buffer: libc::statfs = std::mem::zeroed();
-                let result = checked(libc::syscall(libc::SYS_statfs, name.as_ptr(), &raw mut buffer));
-                libc::_exit(result.err().unwrap_or(0));
-            }
+    let flags = u64::from(libc::CLONE_UNTRACED.cast_unsigned());
+    let exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
+    // SAFETY: like fork, without a new stack; the child makes calls and ends.
+    let child = unsafe {
+        if call == "clone3" {
+            let arguments: [u64; 8] = [flags, 0, 0, 0, exit_signal, 0, 0, 0];
+            libc::syscall(libc::SYS_clone3, arguments.as_ptr(), 64)
+        } else {
+            libc::syscall(libc::SYS_clone, flags | exit_signal, 0, 0, 0, 0)
         }
-        let mut status = 0;
-        // SAFETY: a local variable.
-        unsafe { libc::waitpid(i32::try_from(child).unwrap(), &raw mut status, 0) };
-        println!("clone3: {with_clone3}, errno of statfs: {}", libc::WEXITSTATUS(status));
+    };
+    if child == 0 {
+        // SAFETY: plain integers; a string that ends in NUL.
+        unsafe {
+            let mut buffer: libc::statfs = std::mem::zeroed();
+            let result = checked(libc::syscall(libc::SYS_statfs, name.as_ptr(), &raw mut buffer));
+            libc::_exit(result.err().unwrap_or(0));
+        }
     }
+    let mut status = 0;
+    // SAFETY: a local variable.
+    unsafe { libc::waitpid(i32::try_from(child).unwrap(), &raw mut status, 0) };
+    println!("errno of statfs: {}", libc::WEXITSTATUS(status));
 }
 
 /// Leaves a process behind, which waits at a FIFO and then reports what it sees.

@@ -92,6 +92,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return stop_or_keep(arguments, sandbox, &mut scratch);
     }
     let (report, sandbox) = check(&bundle)?;
+    if sandbox::interrupted() {
+        bail!("interrupted; the sandbox is stopped and its directory removed");
+    }
     print!("{}", report.table());
     if !report.all_passed() {
         scratch.keep();

@@ -51,7 +51,6 @@ impl Cache {
     }
 
     /// gVisor of December 2022, as Debian 12 has it.
-    #[allow(dead_code, reason = "for the tests of the launcher in an old gVisor")]
     pub fn old_runsc(&self) -> Result<PathBuf> {
         debian::unpack(self, "runsc").map(|folder| folder.join("usr/bin/runsc"))
     }

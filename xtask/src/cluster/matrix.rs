@@ -1,12 +1,12 @@
 //! The cluster as a test: each cgroup version, with and without mounts of their own, and how the node dies bare.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::bundle::Bundle;
 use super::report::{Report, fail_unless_none, tally};
 use super::scratch::Scratch;
 use super::setup::{Cgroup, Programs, Setup, Workload};
-use super::{bare_death, check, checks};
+use super::{bare_death, check, checks, sandbox};
 
 /// Prints a line for each check of each setup, and fails if one failed.
 pub fn test_matrix() -> Result<()> {
@@ -33,6 +33,9 @@ fn in_scratch(setup: &Setup, work: fn(&Bundle) -> Result<Report>) -> Result<Repo
     let mut scratch = Scratch::new()?;
     let bundle = Bundle::assemble(&scratch, &programs, setup)?;
     let report = work(&bundle)?;
+    if sandbox::interrupted() {
+        bail!("interrupted; the sandbox is stopped and its directory removed");
+    }
     if !report.all_passed() {
         scratch.keep();
         println!("kept for a look: {}", bundle.logs());

@@ -40,6 +40,10 @@ pub fn stop_on_interrupt() -> Result<()> {
         .context("installing a handler for Ctrl-C")
 }
 
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
 impl<'a> Sandbox<'a> {
     pub fn start(bundle: &'a Bundle) -> Result<Self> {
         // runsc's state directories are per run, so the id needs to be unique in this process only.
@@ -230,7 +234,7 @@ fn runsc(bundle: &Bundle) -> Command {
 }
 
 fn pause() -> Result<()> {
-    if INTERRUPTED.load(Ordering::Relaxed) {
+    if interrupted() {
         bail!("interrupted");
     }
     sleep(PAUSE);

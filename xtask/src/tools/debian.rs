@@ -49,7 +49,6 @@ fn is_installed(package: &str) -> Result<bool> {
 }
 
 /// Downloads a package and unpacks it into the cache, without installing it: the machine may have another version.
-#[allow(dead_code, reason = "as Cache::old_runsc")]
 pub fn unpack(cache: &Cache, package: &str) -> Result<PathBuf> {
     let _lock = cache.lock()?;
     let target = cache.root.join(format!("debian-{package}"));

@@ -138,8 +138,10 @@ impl Tracer {
             Stop::Exec => self.executed(stopped),
             Stop::Group { .. } => stopped.listen(),
             Stop::End => {
-                self.tasks.entry(stopped.tid()).or_default().ending = true;
-                if self.tasks.values().all(|task| task.ending)
+                let tid = stopped.tid();
+                self.tasks.entry(tid).or_default().ending = true;
+                // With the init process of the tracer's own pid namespace, the tracer ends as well.
+                if (tid == Tid(1) || self.tasks.values().all(|task| task.ending))
                     && let Some(farewell) = self.farewell.take()
                 {
                     farewell();

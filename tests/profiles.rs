@@ -117,18 +117,22 @@ fn a_stand_in_beside_the_missing_file_is_opened_even_beneath_a_descriptor(engine
     std::fs::create_dir_all(folder.join("group/inner")).unwrap();
     std::fs::write(folder.join("group/figure"), "4711\n").unwrap();
     std::fs::write(folder.join("group/inner/figure"), "42\n").unwrap();
+    std::fs::create_dir(folder.join("group/linked")).unwrap();
+    std::fs::write(folder.join("outside"), "secret\n").unwrap();
+    std::os::unix::fs::symlink("../../outside", folder.join("group/linked/figure")).unwrap();
     let script = format!(
         "cat {folder}/group/figure.percpu; cd {folder}/group; cat figure.percpu inner/figure.percpu; \
          {guest} --guest openat2-beneath {folder} group/figure.percpu; \
          {guest} --guest openat2-beneath {folder}/group figure.percpu; \
          {guest} --guest openat2-beneath {folder}/group ../group/figure.percpu; \
-         {guest} --guest openat2-beneath {folder} figure.percpu",
+         {guest} --guest openat2-beneath {folder} figure.percpu; \
+         {guest} --guest openat2-beneath {folder}/group linked/figure.percpu",
         folder = folder.display(),
         guest = stage().guest.display()
     );
     let seen = finish(&mut under(engine, rules, &script)).quiet_success();
-    // EXDEV for the way out of the folder, ENOENT where the stand-in is missing as well.
-    assert_eq!(seen.text(), "4711\n4711\n42\n4711\n4711\nerrno 18\nerrno 2\n");
+    // EXDEV for the way out of the folder; ENOENT where the stand-in is missing as well, or leads out.
+    assert_eq!(seen.text(), "4711\n4711\n42\n4711\n4711\nerrno 18\nerrno 2\nerrno 2\n");
 }
 
 fn a_file_that_refuses_writes_keeps_what_was_written(engine: Engine) {

@@ -11,6 +11,7 @@ pub fn cases() -> Vec<Case> {
         both!(&[ROOT]; sources_are_unique_per_device_and_device_numbers_stay),
         both!(&[];
             a_missing_file_has_content_and_what_is_written_is_seen_by_all,
+            a_pattern_gives_each_file_a_value_of_its_own,
             content_that_may_not_be_written_stays,
             a_stand_in_is_opened_by_its_absolute_path,
             a_stand_in_beside_the_missing_file_is_opened_even_beneath_a_descriptor,
@@ -97,6 +98,17 @@ fn a_missing_file_has_content_and_what_is_written_is_seen_by_all(engine: Engine)
     // It is there for those below only, and for this launch only.
     assert!(!std::path::Path::new(MISSING).exists());
     assert_eq!(finish(&mut under(engine, &rules, &format!("cat {MISSING}"))).quiet_success().text(), "5\n");
+}
+
+fn a_pattern_gives_each_file_a_value_of_its_own(engine: Engine) {
+    let rules =
+        "[[file]]\npath = \"**/fsmasq_no_such\"\nwhen = \"missing\"\ncontent = \"0\"\nwritable = true";
+    let script = format!(
+        "cd /proc/sys; echo 1 > kernel/fsmasq_no_such; cat kernel/fsmasq_no_such vm/fsmasq_no_such; \
+         '{guest}' --guest table path-only-again /proc/sys/kernel/fsmasq_no_such",
+        guest = stage().guest.display()
+    );
+    assert_eq!(finish(&mut under(engine, rules, &script)).quiet_success().text(), "1\n0\n1\n");
 }
 
 fn content_that_may_not_be_written_stays(engine: Engine) {

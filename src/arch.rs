@@ -225,11 +225,14 @@ impl Registers {
         self.0.rax = value.cast_unsigned();
     }
 
-    /// Whether the task is on its way back from a call that was interrupted and answers EINTR. (Calls
-    /// that the kernel restarts by itself have another value here.)
+    /// Whether the task is on its way back from a call that was interrupted, answers EINTR, and can be
+    /// made again. (Calls that the kernel restarts by itself have another value here; close(2) has
+    /// closed the descriptor all the same.)
     pub fn is_interrupted_call(&self) -> bool {
+        let abi = self.likely_abi();
         let in_call = self.0.orig_rax.cast_signed() >= 0;
-        in_call && self.result(self.likely_abi()) == -i64::from(libc::EINTR)
+        let is_close = self.0.orig_rax == Injected::Close.number(abi);
+        in_call && !is_close && self.result(abi) == -i64::from(libc::EINTR)
     }
 
     /// From an exit: makes the task execute its call once more.

@@ -86,8 +86,23 @@ impl Statistics {
         }
     }
 
-    /// The summary, for people.
-    pub fn summary(&self) -> String {
+    /// The summary: a table for people, or one line for programs.
+    pub fn summary(&self, format: Format) -> String {
+        match format {
+            Format::Text => self.table(),
+            Format::Json => {
+                let line = serde_json::json!({
+                    "message": "summary",
+                    "rewritten": *self.per_program.borrow(),
+                    "stops": self.stops.get(),
+                    "tracer_cpu_seconds": own_cpu_time().as_secs_f64(),
+                });
+                format!("{line}\n")
+            }
+        }
+    }
+
+    fn table(&self) -> String {
         let mut text = String::from("fsmasq: calls rewritten per program\n");
         let programs = self.per_program.borrow();
         if programs.is_empty() {
@@ -123,13 +138,13 @@ fn own_cpu_time() -> Duration {
 
 /// The name of the program that a task runs, as in /proc/TID/comm: 15 bytes at the most.
 pub fn program(tid: Tid) -> String {
-    fs::read(format!("/proc/{tid}/comm"))
+    fs::read(format!("{tid}/comm"))
         .map_or_else(|_| "?".to_owned(), |name| String::from_utf8_lossy(name.trim_ascii_end()).into_owned())
 }
 
 /// The process that a task belongs to; the task's own id where that can't be read.
 fn process(tid: Tid) -> i32 {
-    fs::read_to_string(format!("/proc/{tid}/status"))
+    fs::read_to_string(format!("{tid}/status"))
         .ok()
         .and_then(|status| status.lines().find_map(|l| l.strip_prefix("Tgid:")?.trim().parse().ok()))
         .unwrap_or(tid.0)
@@ -189,17 +204,16 @@ impl Write for Target {
     }
 }
 
-/// Writes what poll(2) says can be written without waiting: a pipe then takes PIPE_BUF bytes.
+/// Writes what can be written without waiting. poll(2) promises room for PIPE_BUF bytes in a pipe, and no
+/// more, so it is asked before each part.
 fn write_if_ready(fd: BorrowedFd, line: &[u8]) {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
-    let ready = matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1))
-        && fds[0].revents().is_some_and(|r| r.contains(PollFlags::POLLOUT));
-    if ready {
-        for part in line.chunks(libc::PIPE_BUF) {
-            if nix::unistd::write(fd, part).is_err() {
-                return;
-            }
+    for part in line.chunks(libc::PIPE_BUF) {
+        let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
+        let ready = matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1))
+            && fds[0].revents().is_some_and(|r| r.contains(PollFlags::POLLOUT));
+        if !ready || nix::unistd::write(fd, part).is_err() {
+            return;
         }
     }
 }

@@ -4,7 +4,7 @@
 use super::{Environment, procfs};
 use crate::arch::{Injected, int_argument};
 use crate::ptrace::Result;
-use crate::tracer::Traced;
+use crate::tracer::{Outcome, Traced};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
@@ -25,8 +25,8 @@ pub struct Wanted<'a> {
     /// Shown by readlink, behind `/memfd:`.
     pub name: &'a [u8],
     pub content: &'a [u8],
-    /// O_RDONLY, O_WRONLY or O_RDWR; a read-only one is sealed.
-    pub access: i32,
+    /// Access mode and status flags of open(2), or O_PATH. What can only be read is sealed.
+    pub flags: i32,
     pub close_on_exec: bool,
     /// The descriptor to replace; None for a new one.
     pub replaced: Option<i32>,
@@ -37,25 +37,36 @@ pub struct Wanted<'a> {
 pub enum Given {
     /// The task's descriptor, and the tracer's own handle on the content.
     Descriptor(i32, File),
-    /// An injected call failed; the task is as it was before.
-    Refused { call: Injected, errno: nix::Error },
+    /// An injected call failed. `outcome`: None where the task is as it was before; otherwise what its open
+    /// has to answer, since the descriptor is gone.
+    Refused { call: Injected, errno: nix::Error, outcome: Outcome },
 }
 
 /// A failed injected call.
 struct Refusal(Injected, nix::Error);
+
+/// What there is to know beside a refusal: whether the descriptor to replace has been given back.
+#[derive(Default)]
+struct Progress {
+    closed: bool,
+}
 
 /// Makes the descriptor. The task's memory is not used: small stacks, red zones and strings shared
 /// between threads leave no safe place, so it maps a page for the time being.
 pub async fn give(task: &Traced, environment: &Environment, wanted: &Wanted<'_>) -> Result<Given> {
     let mut page = match Page::map(task).await? {
         Ok(page) => page,
-        Err(Refusal(call, errno)) => return Ok(Given::Refused { call, errno }),
+        Err(Refusal(call, errno)) => return Ok(Given::Refused { call, errno, outcome: None }),
     };
-    let given = with_page(task, environment, wanted, &mut page).await;
+    let mut progress = Progress::default();
+    let given = with_page(task, environment, wanted, &mut page, &mut progress).await;
     page.unmap(task).await?;
     Ok(match given? {
         Ok((fd, file)) => Given::Descriptor(fd, file),
-        Err(Refusal(call, errno)) => Given::Refused { call, errno },
+        Err(Refusal(call, errno)) => {
+            let outcome = progress.closed.then_some(-i64::from(libc::EMFILE));
+            Given::Refused { call, errno, outcome }
+        }
     })
 }
 
@@ -64,20 +75,20 @@ async fn with_page(
     environment: &Environment,
     wanted: &Wanted<'_>,
     page: &mut Page,
+    progress: &mut Progress,
 ) -> Result<std::result::Result<(i32, File), Refusal>> {
     let name = &wanted.name[..wanted.name.len().min(MEMFD_NAME_BYTES)];
     page.put(task, environment, name)?;
-    let mut closed = None;
     let flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
     let memfd = match inject(task, Injected::MemfdCreate, [page.address, flags, 0]).await? {
         // The descriptor that is to be replaced took the last number: give that back first. The
         // program has not seen it yet.
         Err(Refusal(_, nix::Error::EMFILE)) if wanted.replaced.is_some() => {
-            closed = wanted.replaced;
-            let number = closed.map_or(u64::MAX, descriptor_argument);
+            let number = wanted.replaced.map_or(u64::MAX, descriptor_argument);
             if let Err(refusal) = inject(task, Injected::Close, [number, 0, 0]).await? {
                 return Ok(Err(refusal));
             }
+            progress.closed = true;
             let at_exec = if wanted.close_on_exec { MFD_CLOEXEC } else { 0 };
             inject(task, Injected::MemfdCreate, [page.address, at_exec | MFD_ALLOW_SEALING, 0]).await?
         }
@@ -97,12 +108,12 @@ async fn with_page(
             return Ok(Err(refused(error)));
         }
     };
-    if closed.is_some() {
+    if progress.closed {
         // No number is left to open it read-only: sealed, it can't be written either.
         return Ok(Ok((int_argument(memfd), file)));
     }
     let target = wanted.replaced.map_or(memfd, descriptor_argument);
-    let opened = reopen(task, environment, page, memfd, wanted.access).await?;
+    let opened = reopen(task, environment, page, memfd, wanted.flags).await?;
     let source = opened.unwrap_or(memfd);
     let cloexec = if wanted.close_on_exec { libc::O_CLOEXEC.cast_unsigned() } else { 0 };
     let mut result = Ok(());
@@ -124,12 +135,12 @@ async fn reopen(
     environment: &Environment,
     page: &Page,
     memfd: u64,
-    access: i32,
+    flags: i32,
 ) -> Result<Option<u64>> {
     // A thread may have descriptors of its own; older kernels and gVisor lack thread-self.
     for folder in ["thread-self", "self"] {
         page.put(task, environment, format!("/proc/{folder}/fd/{memfd}").as_bytes())?;
-        let flags = u64::from((access | libc::O_CLOEXEC).cast_unsigned());
+        let flags = u64::from((flags | libc::O_CLOEXEC).cast_unsigned());
         if let Ok(fd) = inject(task, Injected::Openat, [AT_FDCWD, page.address, flags]).await? {
             return Ok(Some(fd));
         }
@@ -144,7 +155,7 @@ fn fill(task: &Traced, memfd: i32, wanted: &Wanted<'_>) -> std::io::Result<File>
         return Err(std::io::Error::from_raw_os_error(libc::EBADF));
     };
     file.write_all(wanted.content)?;
-    if wanted.access == libc::O_RDONLY {
+    if wanted.flags & (libc::O_ACCMODE | libc::O_PATH) == libc::O_RDONLY {
         file.set_permissions(std::fs::Permissions::from_mode(0o444))?;
         let seals = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
         // SAFETY: no pointers; a descriptor that we own.

@@ -12,23 +12,26 @@ use crate::ptrace::Result;
 use crate::rules::profile::{FileRule, Profile, Supply, When, last_component};
 use crate::tracer::{Outcome, Traced};
 use std::cell::{OnceCell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
 use std::time::SystemTime;
 
 /// Handles kept per file, so that a program that opens for writing again and again costs no more.
-const WRITERS: usize = 16;
+const WRITERS: usize = 4;
 /// What is taken over of a written file: a kernel parameter is one line.
 const VALUE_BYTES: usize = 4096;
-/// Files remembered per rule; a pattern may stand for any number of them.
-const PATHS: usize = 1024;
+/// Files remembered per rule; a pattern may stand for any number of them, and each may keep descriptors.
+const PATHS: usize = 64;
 
 /// The supplied files and what was written to them; one for the life of a tracer.
 #[derive(Debug)]
 pub struct Files {
     states: Vec<State>,
+    /// Last components of the rules' paths.
+    names: HashSet<Vec<u8>>,
 }
 
 /// What is known of one rule.
@@ -66,7 +69,15 @@ impl Files {
             values: RefCell::default(),
             rule: rule.clone(),
         };
-        Files { states: profile.files.iter().map(state).collect() }
+        Files {
+            states: profile.files.iter().map(state).collect(),
+            names: profile.files.iter().map(|rule| rule.file_name().to_vec()).collect(),
+        }
+    }
+
+    /// Whether a rule may be for a file of this name.
+    pub fn has_name(&self, name: &[u8]) -> bool {
+        self.names.contains(name)
     }
 
     fn find(&self, path: &[u8]) -> Option<&State> {
@@ -109,8 +120,8 @@ impl State {
         *self.refuses_writes.get_or_init(|| {
             let write_back = || {
                 let path = self.rule.literal_path()?;
-                let now = content(&File::open(path).ok()?);
-                let mut file = OpenOptions::new().write(true).open(path).ok()?;
+                let now = content(&open_real(path, false).ok()?);
+                let mut file = open_real(path, true).ok()?;
                 Some(file.write_all(&now).is_err())
             };
             write_back().unwrap_or(false)
@@ -169,7 +180,7 @@ pub async fn supply(
     let wanted = descriptor::Wanted {
         name: &path,
         content: &content,
-        access: request.access() | (request.flags & libc::O_PATH),
+        flags: request.status_flags(),
         close_on_exec: request.close_on_exec(),
         replaced,
     };
@@ -182,14 +193,12 @@ pub async fn supply(
             log(task, environment, request, was, "supplied");
             Ok(Some(i64::from(fd)))
         }
-        descriptor::Given::Refused { call, errno } => {
-            tracing::warn!(
-                tid = task.tid.0,
-                path = %String::from_utf8_lossy(&path),
-                "a file of the profile was not supplied: {} was answered with {errno}",
-                call.name()
-            );
-            Ok(None)
+        descriptor::Given::Refused { call, errno, outcome } => {
+            environment.warn_once(task.tid, call.name(), || {
+                let path = String::from_utf8_lossy(&path);
+                format!("{path} was not supplied: {} was answered with {errno}", call.name())
+            });
+            Ok(outcome)
         }
     }
 }
@@ -204,7 +213,8 @@ fn plan(state: &State, path: &[u8], request: &Request, result: i64) -> Plan {
     let by_path_only = request.flags & libc::O_PATH != 0;
     let rule = &state.rule;
     match (rule.when, rule.supply()) {
-        (When::Missing, _) if !state.missing_at_start || !is_missing(result, writes) => Plan::Nothing,
+        (When::Missing, _) if !state.missing_at_start => Plan::Nothing,
+        (When::Missing, _) if !is_missing(result, writes && rule.literal_path().is_some()) => Plan::Nothing,
         (When::Missing, Supply::StandIn(stand_in)) => Plan::StandIn(stand_in.to_owned()),
         (When::Missing, _) if writes && !rule.writable => Plan::Nothing,
         (When::WriteFails, _) if result < 0 => Plan::Nothing,
@@ -215,17 +225,18 @@ fn plan(state: &State, path: &[u8], request: &Request, result: i64) -> Plan {
             (Some(text), _) => Plan::Content(text),
             (None, libc::O_RDONLY) if !by_path_only => Plan::Nothing,
             (None, _) => Plan::Content(rule.literal_path().map_or_else(Vec::new, |path| {
-                File::open(path).map_or_else(|_| Vec::new(), |file| content(&file))
+                open_real(path, false).map_or_else(|_| Vec::new(), |file| content(&file))
             })),
         },
     }
 }
 
-/// Whether the kernel's answer says that there is no such file. To an attempt to create it, a
-/// file system without files of users' own says that in other words.
-fn is_missing(result: i64, writes: bool) -> bool {
+/// Whether the kernel's answer says that there is no such file. To an attempt to create it, a file system
+/// without files of users' own says that in other words; they count only where the file is known to be
+/// missing, and might otherwise mean that it may not be opened.
+fn is_missing(result: i64, other_words_count: bool) -> bool {
     let errno = i32::try_from(-result).unwrap_or(0);
-    errno == libc::ENOENT || (writes && matches!(errno, libc::EACCES | libc::EPERM | libc::EROFS))
+    errno == libc::ENOENT || (other_words_count && matches!(errno, libc::EACCES | libc::EPERM | libc::EROFS))
 }
 
 /// The same open once more, of another file.
@@ -298,6 +309,12 @@ fn line(bytes: &[u8]) -> Vec<u8> {
     let mut line = bytes.split(|b| *b == b'\n').next().unwrap_or_default().to_vec();
     line.push(b'\n');
     line
+}
+
+/// Opens a rule's own path; a FIFO there must not keep anybody waiting.
+fn open_real(path: &Path, for_writing: bool) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(!for_writing).write(for_writing).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
 }
 
 fn content(file: &File) -> Vec<u8> {

@@ -14,9 +14,11 @@ pub use files::Files;
 
 use crate::arch::Call;
 use crate::log::Statistics;
-use crate::ptrace::{Memory, Result, Stopped};
+use crate::ptrace::{Memory, Result, Stopped, Tid};
 use crate::rules::Rules;
 use crate::tracer::{Outcome, Traced};
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::pin::Pin;
 use std::rc::Rc;
 
@@ -73,6 +75,9 @@ pub const HANDLED: &[Handled] = &[
     },
 ];
 
+/// Warnings remembered, and so given, at the most.
+const WARNINGS: usize = 1000;
+
 /// What all handlers work with; one for the life of a tracer.
 #[derive(Debug)]
 pub struct Environment {
@@ -80,12 +85,28 @@ pub struct Environment {
     pub memory: Memory,
     pub files: Files,
     pub statistics: Statistics,
+    warned: RefCell<HashSet<(String, &'static str)>>,
 }
 
 impl Environment {
     pub fn new(rules: Rules) -> Self {
         let files = Files::new(&rules.profile);
-        Environment { rules, memory: Memory::default(), files, statistics: Statistics::default() }
+        Environment {
+            rules,
+            memory: Memory::default(),
+            files,
+            statistics: Statistics::default(),
+            warned: RefCell::default(),
+        }
+    }
+
+    /// Warns of an obstacle once per program: what polls a table would fill the log.
+    pub fn warn_once(&self, tid: Tid, obstacle: &'static str, message: impl FnOnce() -> String) {
+        let program = crate::log::program(tid);
+        let mut warned = self.warned.borrow_mut();
+        if warned.len() < WARNINGS && warned.insert((program.clone(), obstacle)) {
+            tracing::warn!(tid = tid.0, program, "{}", message());
+        }
     }
 }
 

@@ -8,17 +8,22 @@ use crate::ptrace::Result;
 use crate::rewrite::mount_table::{Format, Mount, Replacement, mounts, rewrite};
 use crate::rules::Rules;
 use crate::rules::profile::last_component;
-use crate::tracer::Traced;
+use crate::tracer::{Outcome, Traced};
 use procfs::OpenTable;
 use std::collections::HashMap;
 use std::io::ErrorKind;
 
-pub async fn mask(task: &Traced, environment: &Environment, request: &Request, fd: i32) -> Result<()> {
+pub async fn mask(task: &Traced, environment: &Environment, request: &Request, fd: i32) -> Result<Outcome> {
     let table = match procfs::mount_table(task.tid, fd) {
         Ok(Some(table)) => table,
-        Ok(None) => return Ok(()),
+        Ok(None) => return Ok(None),
         // The task is being killed, or a sibling has closed the descriptor: nobody will read it.
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error)
+            if error.kind() == ErrorKind::NotFound
+                || matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ESRCH)) =>
+        {
+            return Ok(None);
+        }
         Err(error) => {
             // A descriptor link that is no table is the usual case, and none of our business.
             if Format::from_name(last_component(&request.path)).is_some() {
@@ -27,34 +32,41 @@ pub async fn mask(task: &Traced, environment: &Environment, request: &Request, f
                     "a mount table is shown as it is: its descriptor can't be looked at"
                 );
             }
-            return Ok(());
+            return Ok(None);
         }
     };
-    let Some((text, change)) = masked(&environment.rules, task, &table) else { return Ok(()) };
+    let Some((text, change)) = masked(&environment.rules, task, &table) else { return Ok(None) };
     let wanted = descriptor::Wanted {
         name: &table.path,
         content: &text,
-        access: request.access(),
+        flags: request.status_flags(),
         close_on_exec: request.close_on_exec(),
         replaced: Some(fd),
     };
-    match descriptor::give(task, environment, &wanted).await? {
-        descriptor::Given::Descriptor(..) => environment.statistics.rewritten(&Rewritten {
-            tid: task.tid,
-            call: task.call,
-            object: &|| String::from_utf8_lossy(&request.path).into_owned(),
-            was: &change.was,
-            is: &change.is,
-        }),
-        descriptor::Given::Refused { call, errno } => tracing::warn!(
-            tid = task.tid.0,
-            path = %String::from_utf8_lossy(&request.path),
-            "a mount table is shown as it is: {} was answered with {errno}; a seccomp filter or a limit \
-             of the program's own is the usual reason",
-            call.name()
-        ),
-    }
-    Ok(())
+    let path = || String::from_utf8_lossy(&request.path).into_owned();
+    Ok(match descriptor::give(task, environment, &wanted).await? {
+        descriptor::Given::Descriptor(given, _) => {
+            environment.statistics.rewritten(&Rewritten {
+                tid: task.tid,
+                call: task.call,
+                object: &path,
+                was: &change.was,
+                is: &change.is,
+            });
+            Some(i64::from(given))
+        }
+        descriptor::Given::Refused { call, errno, outcome } => {
+            environment.warn_once(task.tid, call.name(), || {
+                format!(
+                    "{} is shown as it is: {} was answered with {errno}; a seccomp filter or a limit of the \
+                     program's own is the usual reason",
+                    path(),
+                    call.name()
+                )
+            });
+            outcome
+        }
+    })
 }
 
 /// The first change of a table, for the log.

@@ -4,9 +4,20 @@ use super::statfs::PATH_BYTES;
 use super::{Environment, files, mount_table};
 use crate::arch::{Call, int_argument};
 use crate::ptrace::{Error, Result, Stopped};
-use crate::rules::Interest;
+use crate::rules::Rules;
+use crate::rules::profile::last_component;
 use crate::tracer::{Outcome, Traced};
+use nix::errno::Errno;
 use std::rc::Rc;
+
+/// Why an open is worth a look, by the path's last component alone.
+#[derive(Debug, Clone, Copy)]
+pub struct Interest {
+    /// It may be a mount table.
+    pub mount_table: bool,
+    /// Some file rule has this name.
+    pub file_rule: bool,
+}
 
 /// An open, as its caller asked for it.
 #[derive(Debug, Clone)]
@@ -34,11 +45,20 @@ impl Request {
         let path = match environment.memory.read_string(stopped, path, PATH_BYTES) {
             Ok(path) => path,
             Err(error @ Error::Died(_)) => return Err(error),
-            // EFAULT or ENAMETOOLONG: the kernel will say so itself.
-            Err(_) => return Ok(None),
+            // The kernel will say so itself.
+            Err(Error::Failed { errno: Errno::EFAULT | Errno::ENAMETOOLONG, .. }) => return Ok(None),
+            Err(error) => {
+                environment.warn_once(stopped.tid(), "memory", || {
+                    format!("{error}: its mount tables are shown as they are; CAP_SYS_PTRACE would help")
+                });
+                return Ok(None);
+            }
         };
-        let interest = environment.rules.interest(&path);
-        if !interest.any() {
+        let interest = Interest {
+            mount_table: Rules::may_be_mount_table(&path),
+            file_rule: environment.files.has_name(last_component(&path)),
+        };
+        if !interest.mount_table && !interest.file_rule {
             return Ok(None);
         }
         let mut how = [0; 8];
@@ -59,6 +79,11 @@ impl Request {
         self.flags & libc::O_ACCMODE
     }
 
+    /// The flags that belong to the open file, so that `F_GETFL` says them.
+    pub fn status_flags(&self) -> i32 {
+        self.flags & (libc::O_ACCMODE | libc::O_APPEND | libc::O_NONBLOCK | libc::O_PATH)
+    }
+
     pub fn close_on_exec(&self) -> bool {
         self.flags & libc::O_CLOEXEC != 0
     }
@@ -70,8 +95,7 @@ pub async fn handle(task: Traced, environment: Rc<Environment>, request: Request
     let by_path_only = request.flags & libc::O_PATH != 0;
     if request.interest.mount_table && result >= 0 && !by_path_only {
         let fd = int_argument(result.cast_unsigned());
-        mount_table::mask(&task, &environment, &request, fd).await?;
-        return Ok(None);
+        return mount_table::mask(&task, &environment, &request, fd).await;
     }
     if request.interest.file_rule {
         return files::supply(&task, &environment, &request, result).await;

@@ -1,4 +1,4 @@
-//! What the tracer learns of a task's descriptors from its own /proc: never by opening what the task
+//! What the tracer learns of a task's descriptors from its own /proc, which is its working folder: never by opening what the task
 //! named (a FIFO would block, a device may act), only by O_PATH, and reading only what is procfs's own.
 
 use crate::ptrace::Tid;
@@ -34,8 +34,8 @@ pub fn mount_table(tid: Tid, fd: i32) -> io::Result<Option<OpenTable>> {
     let handle = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_PATH | libc::O_CLOEXEC)
-        .open(format!("/proc/{tid}/fd/{fd}"))?;
-    let own = format!("/proc/self/fd/{}", handle.as_raw_fd());
+        .open(format!("{tid}/fd/{fd}"))?;
+    let own = format!("self/fd/{}", handle.as_raw_fd());
     let path = fs::read_link(&own)?.into_os_string().into_vec();
     let Some(format) = Format::from_name(last_component(&path)) else { return Ok(None) };
     if !is_on_procfs(&own)? {
@@ -48,10 +48,11 @@ pub fn mount_table(tid: Tid, fd: i32) -> io::Result<Option<OpenTable>> {
 /// Candidates for the `mountinfo` that goes with another table: the one in its folder, and the task's own.
 pub fn companion_mountinfo(tid: Tid, table: &OpenTable) -> impl Iterator<Item = Vec<u8>> {
     let folder = &table.path[..table.path.len() - last_component(&table.path).len()];
+    // As readlink shows it; a path that is not below /proc is another mount's, and not looked at.
+    let folder = folder.strip_prefix(b"/proc/").unwrap_or(b"self/none/");
     let beside = [folder, b"mountinfo"].concat();
-    [PathBuf::from(OsString::from_vec(beside)), PathBuf::from(format!("/proc/{tid}/mountinfo"))]
+    [PathBuf::from(OsString::from_vec(beside)), PathBuf::from(format!("{tid}/mountinfo"))]
         .into_iter()
-        .filter(|path| path.starts_with("/proc"))
         .filter_map(|path| read_table(path).ok())
 }
 
@@ -67,15 +68,14 @@ fn read_table(path: impl AsRef<std::path::Path>) -> io::Result<Vec<u8>> {
 /// Whether a descriptor is one of ours that stands for a file of procfs. Stateless: the name says it. A
 /// program that gives such a name to a memfd of its own deceives only itself.
 pub fn is_substituted(tid: Tid, fd: i32) -> bool {
-    let Ok(link) = fs::read_link(format!("/proc/{tid}/fd/{fd}")) else { return false };
+    let Ok(link) = fs::read_link(format!("{tid}/fd/{fd}")) else { return false };
     let name = link.as_os_str().as_bytes().strip_prefix(MEMFD_PREFIX);
     name.is_some_and(|name| name.starts_with(b"/proc/") && name.ends_with(MEMFD_SUFFIX))
 }
 
 /// What to call a descriptor in the log.
 pub fn descriptor_name(tid: Tid, fd: i32) -> String {
-    fs::read_link(format!("/proc/{tid}/fd/{fd}"))
-        .map_or_else(|_| "?".to_owned(), |link| link.display().to_string())
+    fs::read_link(format!("{tid}/fd/{fd}")).map_or_else(|_| "?".to_owned(), |link| link.display().to_string())
 }
 
 /// Opens a memfd that a task has just made; None where the descriptor is something else by now.
@@ -83,9 +83,9 @@ pub fn open_memfd(tid: Tid, fd: i32) -> io::Result<Option<File>> {
     let handle: OwnedFd = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_PATH | libc::O_CLOEXEC)
-        .open(format!("/proc/{tid}/fd/{fd}"))?
+        .open(format!("{tid}/fd/{fd}"))?
         .into();
-    let own = format!("/proc/self/fd/{}", handle.as_raw_fd());
+    let own = format!("self/fd/{}", handle.as_raw_fd());
     if !fs::read_link(&own)?.as_os_str().as_bytes().starts_with(MEMFD_PREFIX) {
         return Ok(None);
     }
@@ -94,16 +94,16 @@ pub fn open_memfd(tid: Tid, fd: i32) -> io::Result<Option<File>> {
 
 /// Where the object behind a descriptor is mounted, not escaped.
 pub fn mount_point(tid: Tid, fd: i32) -> Option<Vec<u8>> {
-    let info = fs::read_to_string(format!("/proc/{tid}/fdinfo/{fd}")).ok()?;
+    let info = fs::read_to_string(format!("{tid}/fdinfo/{fd}")).ok()?;
     let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()?;
-    let table = read_table(format!("/proc/{tid}/mountinfo")).ok()?;
+    let table = read_table(format!("{tid}/mountinfo")).ok()?;
     mounts(Format::Mountinfo, &table).find(|m| m.id == Some(id)).map(|m| unescape(m.mount_point))
 }
 
 /// A folder of a task, by its link below /proc/TID, as the task itself names it.
 pub fn folder(tid: Tid, link: &str) -> Option<Vec<u8>> {
-    let target = fs::read_link(format!("/proc/{tid}/{link}")).ok()?.into_os_string().into_vec();
-    let root = fs::read_link(format!("/proc/{tid}/root")).ok()?.into_os_string().into_vec();
+    let target = fs::read_link(format!("{tid}/{link}")).ok()?.into_os_string().into_vec();
+    let root = fs::read_link(format!("{tid}/root")).ok()?.into_os_string().into_vec();
     if root == b"/" {
         return Some(target);
     }
@@ -116,7 +116,7 @@ pub fn folder(tid: Tid, link: &str) -> Option<Vec<u8>> {
 
 /// The struct that statfs(2) answers for /proc.
 pub fn own_statfs() -> Option<[u8; STRUCT_BYTES]> {
-    raw_statfs("/proc").ok().map(|raw| {
+    raw_statfs(".").ok().map(|raw| {
         // SAFETY: the struct has no padding: asm/statfs.h, words and pairs of ints only.
         unsafe { std::mem::transmute::<libc::statfs, [u8; STRUCT_BYTES]>(raw) }
     })
@@ -127,7 +127,7 @@ fn is_on_procfs(path: &str) -> io::Result<bool> {
     match raw_statfs(path) {
         Ok(answer) => Ok(answer.f_type == i64::from(PROC_MAGIC)),
         Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
-            Ok(fs::metadata(path)?.dev() == fs::metadata("/proc")?.dev())
+            Ok(fs::metadata(path)?.dev() == fs::metadata(".")?.dev())
         }
         Err(error) => Err(error),
     }

@@ -14,7 +14,7 @@ use crate::log::{Format, Verbosity};
 use crate::rules::{Mapping, Profile, Rules};
 use crate::tracer::Engine;
 use handshake::{Channel, FromCommand, FromTracer, clear_of_standard};
-use nix::sys::wait::waitpid;
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use std::ffi::OsString;
 use std::fs::File;
@@ -168,38 +168,59 @@ fn start_tracer(rules: Rules, logging: Logging) -> Result<Channel, LaunchError> 
     let file = file.transpose().map_err(LaunchError::Start)?.map(File::from);
     let logging = Logging { file, ..logging };
     let command = Pid::this();
-    // SAFETY: this process has one thread (see `Launcher::exec`), so its child may do anything.
-    match unsafe { fork() }.map_err(LaunchError::Start)? {
-        ForkResult::Child => {
-            // The child ends at once, so that the tracer is nobody's child that the command could meet.
-            // SAFETY: as above.
-            match unsafe { fork() } {
-                Ok(ForkResult::Child) => {
-                    drop(ours);
-                    tracer_process::run(command, theirs, rules, logging);
-                    exit_now(0)
-                }
-                Ok(ForkResult::Parent { .. }) => exit_now(0),
-                Err(_) => exit_now(1),
+    let orphans_come_back = command.as_raw() == 1 || is_subreaper();
+    match silent_fork().map_err(LaunchError::Start)? {
+        None => {
+            drop(ours);
+            // An orphan is nobody's child that the command could meet; but where orphans come back to the
+            // command, as ordinary children, this silent one is the better tracer.
+            // SAFETY: this process has one thread (see `Launcher::exec`), so its child may do anything.
+            if orphans_come_back || matches!(unsafe { fork() }, Ok(ForkResult::Child)) {
+                tracer_process::run(command, theirs, rules, logging);
             }
+            exit_now(0)
         }
-        ForkResult::Parent { child } => {
+        Some(child) => {
             drop(theirs);
-            while waitpid(child, None) == Err(nix::Error::EINTR) {}
-            let tracer = match ours.receive().map_err(LaunchError::Handshake)? {
-                FromTracer::Hello { pid } => pid,
-                _ => return Err(LaunchError::Handshake(nix::Error::EPROTO)),
-            };
-            // Where Yama allows only ancestors, a grandchild needs a permit; without Yama it is EINVAL.
-            // SAFETY: no pointers.
-            unsafe { libc::prctl(libc::PR_SET_PTRACER, tracer) };
-            ours.send(FromCommand::Seize).map_err(LaunchError::Handshake)?;
-            match ours.receive().map_err(LaunchError::Handshake)? {
-                FromTracer::Seized => Ok(ours),
-                FromTracer::Refused { errno } => Err(obstacle::seize_refused(errno)),
-                _ => Err(LaunchError::Handshake(nix::Error::EPROTO)),
+            if !orphans_come_back {
+                while waitpid(child, Some(WaitPidFlag::__WALL)) == Err(nix::Error::EINTR) {}
             }
+            be_seized(ours)
         }
+    }
+}
+
+/// A fork whose end sends no signal, so that none is left pending for the command, and which a wait(2)
+/// without __WALL or __WCLONE doesn't see. None in the child.
+fn silent_fork() -> nix::Result<Option<Pid>> {
+    // SAFETY: without flags this is a fork: no stack, no pointers. This process has one thread, so the
+    // child may do anything; what the C library's fork would do more concerns other threads.
+    let pid = nix::Error::result(unsafe { libc::syscall(libc::SYS_clone, 0, 0, 0, 0, 0) })?;
+    Ok(i32::try_from(pid).ok().filter(|pid| *pid != 0).map(Pid::from_raw))
+}
+
+/// Whether orphans below this process become its children (PR_SET_CHILD_SUBREAPER).
+fn is_subreaper() -> bool {
+    let mut answer: libc::c_int = 0;
+    // SAFETY: the kernel writes one int.
+    let result = unsafe { libc::prctl(libc::PR_GET_CHILD_SUBREAPER, &raw mut answer) };
+    result == 0 && answer != 0
+}
+
+/// The command's side of being seized.
+fn be_seized(channel: Channel) -> Result<Channel, LaunchError> {
+    let tracer = match channel.receive().map_err(LaunchError::Handshake)? {
+        FromTracer::Hello { pid } => pid,
+        _ => return Err(LaunchError::Handshake(nix::Error::EPROTO)),
+    };
+    // Where Yama allows only ancestors, a grandchild needs a permit; without Yama it is EINVAL.
+    // SAFETY: no pointers.
+    unsafe { libc::prctl(libc::PR_SET_PTRACER, tracer) };
+    channel.send(FromCommand::Seize).map_err(LaunchError::Handshake)?;
+    match channel.receive().map_err(LaunchError::Handshake)? {
+        FromTracer::Seized => Ok(channel),
+        FromTracer::Refused { errno } => Err(obstacle::seize_refused(errno)),
+        _ => Err(LaunchError::Handshake(nix::Error::EPROTO)),
     }
 }
 

@@ -41,7 +41,8 @@ pub fn refuse_second_tracer() -> Result<(), LaunchError> {
     if pid == 0 {
         return Ok(());
     }
-    let tracer = crate::log::program(crate::ptrace::Tid(pid));
+    let tracer = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_else(|_| "?".to_owned());
+    let tracer = tracer.trim_end().to_owned();
     let remedy = if tracer == "fsmasq" {
         "One fsmasq serves everything below it: leave out the inner one."
     } else {
@@ -69,7 +70,7 @@ pub fn seize_refused(errno: i32) -> LaunchError {
         ),
         (errno, _) => (
             format!("{errno}"),
-            "In a container, add the capability (--cap-add=SYS_PTRACE, or \
+            "Is it traced from outside this PID namespace? In a container, add the capability (--cap-add=SYS_PTRACE, or \
              securityContext.capabilities.add: [SYS_PTRACE]) and a seccomp profile that allows ptrace.",
         ),
     };

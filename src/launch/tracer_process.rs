@@ -3,15 +3,18 @@
 use super::Logging;
 use super::handshake::{Channel, FromCommand, FromTracer};
 use crate::handlers::Environment;
+use crate::log::Format;
 use crate::ptrace::{self, Options, Tid};
 use crate::rules::Rules;
 use crate::tracer::{Engine, Farewell, Progress, Tracer};
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::unistd::{Pid, setsid};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::rc::Rc;
 
 /// Seizes the command's process and serves its tree until the last task has ended.
@@ -46,7 +49,7 @@ pub fn run(command: Pid, channel: Channel, rules: Rules, logging: Logging) {
     crate::log::start(logging.verbosity, logging.format, logging.file);
     check_proc();
     let environment = Rc::new(Environment::new(rules));
-    let farewell = summary.then(|| farewell(&environment, summary_file));
+    let farewell = summary.then(|| farewell(&environment, logging.format, summary_file));
     let mut tracer = Tracer::new(leader, engine, options, environment, farewell);
     let _ = channel.send(FromTracer::Ready);
     drop(channel);
@@ -62,11 +65,11 @@ pub fn run(command: Pid, channel: Channel, rules: Rules, logging: Logging) {
 }
 
 /// Counts from now on, and says the counts at the end.
-fn farewell(environment: &Rc<Environment>, file: Option<File>) -> Farewell {
+fn farewell(environment: &Rc<Environment>, format: Format, file: Option<File>) -> Farewell {
     environment.statistics.want();
     let environment = Rc::clone(environment);
     Box::new(move || {
-        let text = environment.statistics.summary();
+        let text = environment.statistics.summary(format);
         match file {
             Some(mut file) => drop(file.write_all(text.as_bytes())),
             None => crate::log::say(&text),
@@ -78,37 +81,38 @@ fn farewell(environment: &Rc<Environment>, file: Option<File>) -> Farewell {
 /// meant for the command's group.
 fn leave_the_family(channel: &Channel, log: Option<&File>) {
     let _ = setsid();
-    for ignored in [
-        Signal::SIGHUP,
-        Signal::SIGINT,
-        Signal::SIGQUIT,
-        Signal::SIGTERM,
-        Signal::SIGPIPE,
-        Signal::SIGALRM,
-        Signal::SIGUSR1,
-        Signal::SIGUSR2,
-        Signal::SIGTSTP,
-        Signal::SIGTTIN,
-        Signal::SIGTTOU,
-        Signal::SIGXCPU,
-        Signal::SIGXFSZ,
-    ] {
-        // SAFETY: no handler is installed.
-        let _ = unsafe { signal(ignored, SigHandler::SigIgn) };
-    }
-    // SAFETY: as above.
-    let _ = unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) };
-    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None);
     lift_limits();
-    let _ = std::env::set_current_dir("/");
+    // All looks at tasks are relative to the /proc of now: something else may be mounted over it later.
+    if std::env::set_current_dir("/proc").is_err() {
+        let _ = std::env::set_current_dir("/");
+    }
     // Its death is the death of all tracees: let the kernel kill something else. Needs privilege.
-    let _ = fs::write("/proc/self/oom_score_adj", "-1000");
+    let _ = fs::write("self/oom_score_adj", "-1000");
     let_go_of(libc::STDIN_FILENO);
     let_go_of(libc::STDOUT_FILENO);
-    if log.is_some() {
+    if log.is_some() || fcntl(std::io::stderr(), FcntlArg::F_GETFD).is_err() {
         let_go_of(libc::STDERR_FILENO);
+    } else {
+        never_wait_for_stderr();
     }
     close_all_but(&[Some(channel.descriptor()), log.map(AsRawFd::as_raw_fd)]);
+}
+
+/// Gives a pipe or terminal on stderr a mode of its own, in which a write never waits. Other files are
+/// shared with the command, offset and all, and don't make anybody wait.
+fn never_wait_for_stderr() {
+    use nix::sys::stat::{SFlag, fstat};
+    let kind = fstat(std::io::stderr()).map(|s| SFlag::from_bits_truncate(s.st_mode) & SFlag::S_IFMT);
+    if !matches!(kind, Ok(SFlag::S_IFIFO | SFlag::S_IFCHR)) {
+        return;
+    }
+    let reopened =
+        OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open("self/fd/2");
+    if let Ok(own) = reopened {
+        // SAFETY: both descriptors are open; nobody owns 2.
+        unsafe { libc::dup2(own.as_raw_fd(), libc::STDERR_FILENO) };
+    }
 }
 
 /// The caller's limits are the command's. They would end, or hinder, the tracer of a whole tree.
@@ -126,30 +130,51 @@ fn lift_limits() {
 }
 
 fn let_go_of(fd: i32) {
-    if let Ok(null) = OpenOptions::new().read(true).write(true).open("/dev/null") {
-        // SAFETY: both descriptors are open, or the call fails; nobody owns 0, 1 and 2.
-        unsafe { libc::dup2(null.as_raw_fd(), fd) };
+    let Ok(null) = OpenOptions::new().read(true).write(true).open("/dev/null") else {
+        // SAFETY: nobody owns 0, 1 and 2.
+        unsafe { libc::close(fd) };
+        return;
+    };
+    if null.as_raw_fd() == fd {
+        // It was closed, and took the number itself.
+        let _ = null.into_raw_fd();
     } else {
+        // SAFETY: the source is open; nobody owns 0, 1 and 2.
+        unsafe { libc::dup2(null.as_raw_fd(), fd) };
+    }
+}
+
+/// Closes what was inherited, beyond the standard descriptors.
+fn close_all_but(kept: &[Option<RawFd>]) {
+    let mut kept: Vec<RawFd> = kept.iter().flatten().copied().collect();
+    kept.sort_unstable();
+    let mut from = libc::STDERR_FILENO + 1;
+    for end in kept.into_iter().chain([RawFd::MAX]) {
+        if from < end {
+            close_range(from, end - 1);
+        }
+        from = end.saturating_add(1);
+    }
+}
+
+/// Closes a range of descriptors, both ends included.
+fn close_range(first: RawFd, last: RawFd) {
+    // SAFETY: no pointers; nothing in this process owns what came from the caller.
+    if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == 0 {
+        return;
+    }
+    // Before Linux 5.9.
+    let Ok(folder) = fs::read_dir("self/fd") else { return };
+    let open: Vec<RawFd> = folder.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect();
+    for fd in open.into_iter().filter(|fd| (first..=last).contains(fd)) {
         // SAFETY: as above.
         unsafe { libc::close(fd) };
     }
 }
 
-/// Closes what was inherited, beyond the standard descriptors.
-fn close_all_but(kept: &[Option<i32>]) {
-    let Ok(folder) = fs::read_dir("/proc/self/fd") else { return };
-    let open: Vec<i32> = folder.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect();
-    for fd in open {
-        if fd > libc::STDERR_FILENO && !kept.contains(&Some(fd)) {
-            // SAFETY: nothing in this process owns it: it came from the caller.
-            unsafe { libc::close(fd) };
-        }
-    }
-}
-
 /// Task ids must mean the same in /proc as in wait statuses.
 fn check_proc() {
-    let seen = fs::read_link("/proc/self").ok().and_then(|l| l.to_str()?.parse::<i32>().ok());
+    let seen = fs::read_link("self").ok().and_then(|l| l.to_str()?.parse::<i32>().ok());
     if seen != Some(Pid::this().as_raw()) {
         tracing::warn!(
             "/proc is not mounted, or that of another PID namespace: mount tables are shown as they are, only \

@@ -141,7 +141,7 @@ fn write_process_vm(task: &Stopped, address: u64, bytes: &[u8]) -> Answer {
 }
 
 fn with_proc_mem(task: &Stopped, access: impl FnOnce(&std::fs::File) -> std::io::Result<()>) -> Answer {
-    let mem = OpenOptions::new().read(true).write(true).open(format!("/proc/{}/mem", task.tid()));
+    let mem = OpenOptions::new().read(true).write(true).open(format!("{}/mem", task.tid()));
     mem.and_then(|mem| access(&mem)).map_err(|e| {
         // A short read has no errno; and the kernel says EIO for what is not mapped.
         match e.raw_os_error().map(nix::Error::from_raw) {

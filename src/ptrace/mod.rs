@@ -30,6 +30,9 @@ pub enum Error {
 
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// Bit that PTRACE_O_TRACESYSGOOD sets in the signal of a syscall stop.
+pub const SYSGOOD: i32 = 0x80;
+
 /// How a task goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resume {
@@ -163,16 +166,32 @@ impl Stopped {
         })
     }
 
+    /// Whether the task is still in the stop that a wait status spoke of: the kernel keeps the upper part
+    /// of the status in `si_code` of every stop but a signal's.
+    pub fn is_at(&self, status: i32) -> Result<bool> {
+        let info = self.signal_info()?;
+        let signal = libc::WSTOPSIG(status);
+        Ok(if status >> 8 == signal && signal & SYSGOOD == 0 {
+            info.si_signo == signal
+        } else {
+            info.si_code == status >> 8
+        })
+    }
+
     /// Whether the signal that the task is stopped for is a consequence of what it executes (a fault),
     /// and not sent by somebody: `si_code` is positive, as of sigaction(2).
     pub fn signal_is_a_fault(&self) -> Result<bool> {
+        Ok(self.signal_info()?.si_code > 0)
+    }
+
+    fn signal_info(&self) -> Result<libc::siginfo_t> {
         // SAFETY: the struct is plain data, for which all zeroes is a value.
         let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
         // SAFETY: PTRACE_GETSIGINFO writes one siginfo_t to the data pointer.
         self.check("PTRACE_GETSIGINFO", unsafe {
             libc::ptrace(libc::PTRACE_GETSIGINFO, self.tid.0, 0, &raw mut info)
         })?;
-        Ok(info.si_code > 0)
+        Ok(info)
     }
 
     /// Suspends all seccomp filters of the task, or lets them work again. False where that can't be had:

@@ -89,21 +89,6 @@ impl Default for Rules {
     }
 }
 
-/// Why an open is worth a look, by the path's last component alone.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Interest {
-    /// It may be a mount table.
-    pub mount_table: bool,
-    /// Some file rule has this name.
-    pub file_rule: bool,
-}
-
-impl Interest {
-    pub fn any(self) -> bool {
-        self.mount_table || self.file_rule
-    }
-}
-
 impl Rules {
     /// The type to show for a magic of statfs.
     pub fn for_magic(&self, magic: u32) -> Option<&Mapping> {
@@ -121,14 +106,10 @@ impl Rules {
         (self.scope.is_everything() || self.scope.contains(&unescape(mount.mount_point))).then_some(mapping)
     }
 
-    /// Whether opening `path` may need the tracer. The object that is opened decides in the end.
-    pub fn interest(&self, path: &[u8]) -> Interest {
+    /// Whether opening `path` may open a mount table. The object that is opened decides in the end.
+    pub fn may_be_mount_table(path: &[u8]) -> bool {
         let name = last_component(path);
-        Interest {
-            mount_table: matches!(name, b"mountinfo" | b"mounts" | b"mountstats" | b"mtab")
-                || is_descriptor_link(path, name),
-            file_rule: self.profile.files.iter().any(|f| f.file_name() == name),
-        }
+        matches!(name, b"mountinfo" | b"mounts" | b"mountstats" | b"mtab") || is_descriptor_link(path, name)
     }
 
     /// The sources to show for a `mountinfo` table's mounts, by the index of their line: empty
@@ -166,7 +147,8 @@ fn is_descriptor_link(path: &[u8], name: &[u8]) -> bool {
         && name.iter().all(u8::is_ascii_digit)
         && path[..path.len() - name.len()]
             .strip_suffix(b"/")
-            .is_some_and(|folder| last_component(folder) == b"fd")
+            // A bare number may be relative to a descriptor of /proc/self/fd itself.
+            .is_none_or(|folder| last_component(folder) == b"fd")
 }
 
 #[cfg(test)]
@@ -210,18 +192,20 @@ mod tests {
 
     #[test]
     fn names_decide_which_opens_are_worth_a_look() {
-        let rules = Rules::default();
-        for path in
-            ["/proc/self/mountinfo", "mounts", "/etc/mtab", "/proc/self/fd/12", "/dev/fd/3", "x/mountstats"]
-        {
-            assert!(rules.interest(path.as_bytes()).mount_table, "{path}");
+        for path in [
+            "/proc/self/mountinfo",
+            "mounts",
+            "/etc/mtab",
+            "/proc/self/fd/12",
+            "/dev/fd/3",
+            "x/mountstats",
+            "12",
+        ] {
+            assert!(Rules::may_be_mount_table(path.as_bytes()), "{path}");
         }
-        for path in ["/etc/passwd", "", "/", "12", "a/12", "/proc/self/fd/", "/proc/self/fd/1a", "/xfd/1"] {
-            assert!(!rules.interest(path.as_bytes()).any(), "{path}");
+        for path in ["/etc/passwd", "", "/", "a/12", "/12", "/proc/self/fd/", "/proc/self/fd/1a", "/xfd/1"] {
+            assert!(!Rules::may_be_mount_table(path.as_bytes()), "{path}");
         }
-        let rules = Rules { profile: Profile::gvisor(), ..rules };
-        assert!(rules.interest(b"cpuacct.usage_percpu").file_rule);
-        assert!(rules.interest(b"/proc/sys/kernel/panic").file_rule);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! nix's `WaitStatus` is not used: it rejects real-time signals after the status has been consumed.
 
+use crate::ptrace::SYSGOOD;
+
 /// What one wait status says of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
@@ -41,8 +43,6 @@ pub enum Stop {
 
 /// `PTRACE_EVENT_STOP` (linux/ptrace.h).
 const PTRACE_EVENT_STOP: i32 = 128;
-/// Bit that PTRACE_O_TRACESYSGOOD sets in the signal of a syscall stop.
-const SYSGOOD: i32 = 0x80;
 
 /// Decodes a status of wait4(2).
 pub fn classify(status: i32) -> Event {

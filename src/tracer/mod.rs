@@ -13,7 +13,7 @@ use crate::handlers::{self, Environment};
 use crate::ptrace::{Error, Options, Result, Resume, Stopped, SyscallInfo, Tid};
 use crate::seccomp;
 use event::{Event, Stop};
-use queue::Queue;
+use queue::{Queue, Report};
 use script::{EntryStop, Next, Script};
 use signals::{Delivery, SignalState};
 use std::collections::HashMap;
@@ -94,7 +94,12 @@ impl Tracer {
     /// Serves stops until there is something to tell.
     pub fn run(&mut self) -> Progress {
         loop {
-            let Some((tid, status)) = self.queue.next() else { return Progress::Finished };
+            let Some(Report { tid, status, drained }) = self.queue.next() else {
+                if let Some(farewell) = self.farewell.take() {
+                    farewell();
+                }
+                return Progress::Finished;
+            };
             match event::classify(status) {
                 Event::Exited { code } => {
                     tracing::trace!(tid = tid.0, code, "exited");
@@ -112,13 +117,20 @@ impl Tracer {
                 }
                 Event::Stopped(stop) => {
                     self.environment.statistics.count_stop();
-                    match self.stopped(Stopped::from_wait(tid), stop) {
+                    let stopped = Stopped::from_wait(tid);
+                    if drained && stopped.is_at(status).is_ok_and(|is_there| !is_there) {
+                        // A thread took over its leader's id by exec while the leader's stop waited here:
+                        // the new one's own stop is still to be reported.
+                        continue;
+                    }
+                    match self.stopped(stopped, stop) {
                         // Its exit status is on the way, and drops what is known of it.
                         Ok(()) | Err(Error::Died(_)) => {}
                         Err(error) => {
                             tracing::error!(tid = tid.0, ?stop, %error, "a stop was not handled");
                             // Whatever it was: a task must not be left stopped.
-                            self.resume(Stopped::from_wait(tid), 0).ok();
+                            let signal = if let Stop::Signal { signal } = stop { signal } else { 0 };
+                            self.resume(Stopped::from_wait(tid), signal).ok();
                         }
                     }
                 }
@@ -242,13 +254,16 @@ impl Tracer {
     fn syscall_stop(&mut self, stopped: Stopped) -> Result<()> {
         let tid = stopped.tid();
         let task = self.tasks.entry(tid).or_default();
-        if let Some(script) = &mut task.script {
+        // Taken out: a script that fails must not be driven again.
+        if let Some(mut script) = task.script.take() {
             let (next, was_entry) = script.syscall_stop(stopped)?;
             self.entry_after_seccomp.get_or_insert(was_entry);
             return match next {
-                Next::Running => Ok(()),
+                Next::Running => {
+                    task.script = Some(script);
+                    Ok(())
+                }
                 Next::Done(stopped) => {
-                    task.script = None;
                     task.in_call = false;
                     self.resume(stopped, 0)
                 }

@@ -244,11 +244,15 @@ impl Script {
         if let Some(result) = outcome {
             registers.set_result(result);
         }
-        stopped.set_registers(&registers)?;
-        let Some(own) = own else { return Ok(()) };
-        if own.seccomp_suspended {
-            stopped.suspend_seccomp(self.shared.tree.options, false)?;
-        }
-        stopped.set_signal_mask(own.signal_mask)
+        let registers_set = stopped.set_registers(&registers);
+        let Some(own) = own else { return registers_set };
+        // Each of them, whatever becomes of the others: a task must not stay deaf, or without its filter.
+        let filters_set = if own.seccomp_suspended {
+            stopped.suspend_seccomp(self.shared.tree.options, false).map(drop)
+        } else {
+            Ok(())
+        };
+        let mask_set = stopped.set_signal_mask(own.signal_mask);
+        registers_set.and(filters_set).and(mask_set)
     }
 }

@@ -27,6 +27,6 @@ impl Tree {
 }
 
 fn count_filters(tid: Tid) -> Option<u32> {
-    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    let status = fs::read_to_string(format!("{tid}/status")).ok()?;
     status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:"))?.trim().parse().ok()
 }

@@ -1,5 +1,5 @@
-//! What is done with the handled calls. One table says which they are: it drives the filter, the
-//! dispatch and the documentation.
+//! What is done with the handled calls. One table says which they are: it drives the filter and the
+//! dispatch.
 
 mod clone;
 mod descriptor;

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 
 /// A way to reach memory; each works where the one before it does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Rung {
+enum Rung {
     /// process_vm_readv(2), process_vm_writev(2): one call. gVisor of 2022 lacks it.
     ProcessVm,
     /// /proc/TID/mem: needs /proc.
@@ -36,11 +36,6 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// The rung in use.
-    pub fn rung(&self) -> Rung {
-        self.rung.get()
-    }
-
     /// Fills `buffer` from `address`; what can't be read whole is EFAULT.
     pub fn read(&self, task: &Stopped, address: u64, buffer: &mut [u8]) -> Result<()> {
         self.climb(|rung| match rung {

@@ -3,7 +3,7 @@
 
 mod memory;
 
-pub use memory::{Memory, Rung};
+pub use memory::Memory;
 
 use crate::arch::{RawCall, Registers};
 use std::fmt;

@@ -23,15 +23,6 @@ impl Format {
             _ => None,
         }
     }
-
-    /// The name of the file below /proc/PID.
-    pub fn name(self) -> &'static str {
-        match self {
-            Format::Mountinfo => "mountinfo",
-            Format::Mounts => "mounts",
-            Format::Mountstats => "mountstats",
-        }
-    }
 }
 
 /// What a line of any of the tables says of its mount. Tokens are as in the table: with escapes.

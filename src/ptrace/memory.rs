@@ -49,6 +49,7 @@ impl Memory {
     /// Writes `bytes` to `address`. Only for places that the kernel has just written, or would write:
     /// the lower rungs also write to read-only pages.
     pub fn write(&self, task: &mut Stopped, address: u64, bytes: &[u8]) -> Result<()> {
+        task.confirm()?;
         self.climb(|rung| match rung {
             Rung::ProcessVm => write_process_vm(task, address, bytes),
             Rung::ProcMem => with_proc_mem(task, |mem| mem.write_all_at(bytes, address)),

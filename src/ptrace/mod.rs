@@ -93,15 +93,19 @@ impl RawInfo {
 }
 
 /// A task in a ptrace stop.
+///
+/// What changes the task makes sure first that it still is the task that stopped.
 #[derive(Debug)]
 pub struct Stopped {
     tid: Tid,
+    /// As wait4(2) gave it.
+    status: i32,
 }
 
 impl Stopped {
     /// To be made from a wait status that says so, and only once per status.
-    pub(crate) fn from_wait(tid: Tid) -> Self {
-        Stopped { tid }
+    pub(crate) fn from_wait(tid: Tid, status: i32) -> Self {
+        Stopped { tid, status }
     }
 
     pub fn tid(&self) -> Tid {
@@ -119,6 +123,7 @@ impl Stopped {
     }
 
     pub fn set_registers(&mut self, registers: &Registers) -> Result<()> {
+        self.confirm()?;
         // SAFETY: PTRACE_SETREGS reads one user_regs_struct from the data pointer.
         self.check("PTRACE_SETREGS", unsafe {
             libc::ptrace(libc::PTRACE_SETREGS, self.tid.0, 0, &raw const registers.0)
@@ -160,22 +165,26 @@ impl Stopped {
     }
 
     pub fn set_signal_mask(&mut self, mask: u64) -> Result<()> {
+        self.confirm()?;
         // SAFETY: PTRACE_SETSIGMASK reads as many bytes as the address argument says: 8.
         self.check("PTRACE_SETSIGMASK", unsafe {
             libc::ptrace(libc::PTRACE_SETSIGMASK, self.tid.0, size_of::<u64>(), &raw const mask)
         })
     }
 
-    /// Whether the task is still in the stop that a wait status spoke of: the kernel keeps the upper part
-    /// of the status in `si_code` of every stop but a signal's.
-    pub fn is_at(&self, status: i32) -> Result<bool> {
+    /// `Died` where the task is not in the stop any more that its wait status spoke of. A thread that
+    /// executes a program takes over its leader's id, so while the tracer still deals with a stop of the
+    /// leader's, another program may stand there: it must not be written to. (The kernel keeps the upper
+    /// part of the status in `si_code` of every stop but a signal's.)
+    pub fn confirm(&self) -> Result<()> {
         let info = self.signal_info()?;
-        let signal = libc::WSTOPSIG(status);
-        Ok(if status >> 8 == signal && signal & SYSGOOD == 0 {
+        let signal = libc::WSTOPSIG(self.status);
+        let is_there = if self.status >> 8 == signal && signal & SYSGOOD == 0 {
             info.si_signo == signal
         } else {
-            info.si_code == status >> 8
-        })
+            info.si_code == self.status >> 8
+        };
+        if is_there { Ok(()) } else { Err(Error::Died(self.tid)) }
     }
 
     /// Whether the signal that the task is stopped for is a consequence of what it executes (a fault),
@@ -198,6 +207,7 @@ impl Stopped {
     /// it takes CAP_SYS_ADMIN, a tracer without a filter of its own, and a kernel with
     /// CONFIG_CHECKPOINT_RESTORE; gVisor lacks it.
     pub fn suspend_seccomp(&mut self, options: Options, suspend: bool) -> Result<bool> {
+        self.confirm()?;
         let bits = options.bits() | if suspend { PTRACE_O_SUSPEND_SECCOMP } else { 0 };
         // SAFETY: no pointers; the data argument is a set of option bits.
         let answer = unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, self.tid.0, 0, bits) };
@@ -206,6 +216,12 @@ impl Stopped {
             Err(died @ Error::Died(_)) => Err(died),
             Err(Error::Failed { .. }) => Ok(false),
         }
+    }
+
+    /// Lets the task run until its next syscall stop, from the middle of a handler.
+    pub fn step(self) -> Result<()> {
+        self.confirm()?;
+        self.resume(Resume::ToSyscallStop, 0)
     }
 
     /// Lets the task go for ever, with `signal` delivered.

@@ -117,20 +117,19 @@ impl Tracer {
                 }
                 Event::Stopped(stop) => {
                     self.environment.statistics.count_stop();
-                    let stopped = Stopped::from_wait(tid);
-                    if drained && stopped.is_at(status).is_ok_and(|is_there| !is_there) {
-                        // A thread took over its leader's id by exec while the leader's stop waited here:
-                        // the new one's own stop is still to be reported.
+                    let stopped = Stopped::from_wait(tid, status);
+                    if drained && matches!(stopped.confirm(), Err(Error::Died(_))) {
                         continue;
                     }
                     match self.stopped(stopped, stop) {
-                        // Its exit status is on the way, and drops what is known of it.
+                        // Its exit status is on the way, and drops what is known of it; or the stop of
+                        // the thread that has taken over its id.
                         Ok(()) | Err(Error::Died(_)) => {}
                         Err(error) => {
                             tracing::error!(tid = tid.0, ?stop, %error, "a stop was not handled");
                             // Whatever it was: a task must not be left stopped.
                             let signal = if let Stop::Signal { signal } = stop { signal } else { 0 };
-                            self.resume(Stopped::from_wait(tid), signal).ok();
+                            self.resume(Stopped::from_wait(tid, status), signal).ok();
                         }
                     }
                 }

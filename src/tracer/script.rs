@@ -4,7 +4,7 @@
 
 use super::tree::Tree;
 use crate::arch::{Abi, Call, Injected, Registers};
-use crate::ptrace::{Error, Result, Resume, Stopped, Tid};
+use crate::ptrace::{Error, Result, Stopped, Tid};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -196,7 +196,7 @@ impl Script {
         if self.expected == Expected::EntryOrExit {
             self.expected = Expected::Exit;
             if registers.result(self.abi) == -i64::from(libc::ENOSYS) {
-                stopped.resume(Resume::ToSyscallStop, 0)?;
+                stopped.step()?;
                 return Ok((Next::Running, true));
             }
         }
@@ -216,7 +216,7 @@ impl Script {
                 if wish == Some(Wish::InjectedExit) {
                     self.expected = Expected::EntryOrExit;
                 }
-                stopped.resume(Resume::ToSyscallStop, 0)?;
+                stopped.step()?;
                 Ok(Next::Running)
             }
             (Poll::Ready(outcome), _) => {

@@ -30,20 +30,25 @@ pub fn resolve(name: &OsStr) -> Result<PathBuf, CommandError> {
         return if path.symlink_metadata().is_ok() { Ok(path) } else { Err(not_found()) };
     }
     let folders = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
-    let mut forbidden = None;
+    let mut refused = None;
     for folder in std::env::split_paths(&folders) {
         let path = folder.join(name);
         match nix::unistd::access(&path, nix::unistd::AccessFlags::X_OK) {
             Ok(()) if path.is_file() => return Ok(path),
-            Err(nix::Error::EACCES) if forbidden.is_none() => forbidden = Some(path),
+            Err(nix::Error::EACCES) if refused.is_none() => refused = Some((folder, path)),
             _ => {}
         }
     }
-    match forbidden {
+    // As execvp(3) has it: nothing was found, and somewhere it was not allowed to look.
+    match refused {
         None => Err(not_found()),
-        Some(path) => Err(CommandError::NotExecutable {
+        Some((_, path)) if path.symlink_metadata().is_ok() => Err(CommandError::NotExecutable {
             path,
             reason: "found in PATH, but it may not be executed; see its mode (chmod +x)".into(),
+        }),
+        Some((folder, _)) => Err(CommandError::NotExecutable {
+            path: name.into(),
+            reason: format!("not found in PATH, of which {} may not be searched", folder.display()),
         }),
     }
 }

@@ -4,6 +4,7 @@ use crate::common::{Case, Engine, both};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 pub fn cases() -> Vec<Case> {
@@ -16,7 +17,9 @@ pub fn cases() -> Vec<Case> {
 
 /// Starts a program that says `ready` and then waits for its stdin.
 pub fn started(command: &mut Command) -> (Child, ChildStdin) {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    // A group of its own, with its parent outside of it: the terminal's stop signals do nothing to an orphaned group,
+    // which the tests' own may be.
+    let mut child = command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let stdin = child.stdin.take().unwrap();
     let mut line = String::new();
     let mut stdout = BufReader::with_capacity(1, child.stdout.take().unwrap());

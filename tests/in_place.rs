@@ -13,6 +13,7 @@ pub fn cases() -> Vec<Case> {
         a_signal_to_the_pid_reaches_the_command,
         arguments_environment_folder_umask_and_limits_are_inherited,
         signal_dispositions_and_the_mask_are_inherited,
+        no_signal_is_left_pending_for_the_command,
         descriptors_are_inherited_and_none_is_added,
         closed_standard_descriptors_stay_closed,
         stdin_and_both_outputs_are_the_callers,
@@ -143,6 +144,27 @@ fn signal_dispositions_and_the_mask_are_inherited(engine: Engine) {
         assert!(expected.contains("SigIgn"), "{expected}");
         assert_eq!(status(&mut engine.prefix().command("cat"), kind), expected);
     }
+}
+
+fn no_signal_is_left_pending_for_the_command(engine: Engine) {
+    let status = |command: &mut Command| {
+        command.arg("/proc/self/status");
+        // SAFETY: all calls are allowed after a fork; the set is initialized.
+        unsafe {
+            command.pre_exec(|| {
+                let mut set: libc::sigset_t = std::mem::zeroed();
+                libc::sigemptyset(&raw mut set);
+                libc::sigaddset(&raw mut set, libc::SIGCHLD);
+                libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
+                Ok(())
+            })
+        };
+        let text = finish(command).quiet_success().text();
+        text.lines().filter(|line| line.contains("Pnd:")).map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let expected = status(&mut bare("cat"));
+    assert_eq!(expected, "SigPnd:\t0000000000000000\nShdPnd:\t0000000000000000\n");
+    assert_eq!(status(&mut engine.prefix().command("cat")), expected);
 }
 
 fn descriptors_are_inherited_and_none_is_added(engine: Engine) {

@@ -1,12 +1,15 @@
 //! What is said, and where.
 
-use crate::common::run::wait;
+use crate::common::needs::{ROOT, UNSHARE};
+use crate::common::run::{tracer_of, wait};
 use crate::common::{Case, Engine, both, finish, stage};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::process::Stdio;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::process::{Command, Stdio};
 
 pub fn cases() -> Vec<Case> {
-    both!(&[];
+    [
+        both!(&[ROOT, UNSHARE]; without_proc_a_nearly_full_pipe_does_not_stall_the_program_either),
+        both!(&[];
         nothing_is_said_without_being_asked,
         each_rewritten_call_is_one_line,
         json_lines_parse_and_have_every_field,
@@ -15,7 +18,13 @@ pub fn cases() -> Vec<Case> {
         rust_log_decides,
         tasks_that_come_and_go_are_said_at_the_second_level,
         a_full_pipe_does_not_stall_the_program,
-    )
+            a_nearly_full_pipe_does_not_stall_the_program_by_a_long_line,
+            a_terminal_that_nobody_reads_does_not_stall_the_program,
+            the_mode_in_which_a_write_never_waits_is_the_tracers_own,
+            a_log_file_of_json_ends_with_the_summary,
+        ),
+    ]
+    .concat()
 }
 
 fn rewriting(prefix: &crate::common::Prefix) -> std::process::Command {
@@ -127,6 +136,108 @@ fn a_full_pipe_does_not_stall_the_program(engine: Engine) {
     let done = wait(child, "a guest with a full stderr").success();
     assert_eq!(done.text(), "{ef53: 7d0}\n");
     drop(reader);
+}
+
+/// As long as a path may be, so that its line is longer than what a pipe takes in one piece.
+fn long_path() -> String {
+    let quiet = stage().quiet().display().to_string();
+    let rest = (4090 - quiet.len()) / 2;
+    quiet + &"/.".repeat(rest)
+}
+
+/// The write end of a pipe that has room for PIPE_BUF bytes and no more; and its read end.
+fn nearly_full() -> (OwnedFd, OwnedFd) {
+    let (reader, writer) = nix::unistd::pipe().unwrap();
+    fill(&writer);
+    assert_eq!(nix::unistd::read(&reader, &mut [0; libc::PIPE_BUF]).unwrap(), libc::PIPE_BUF);
+    (reader, writer)
+}
+
+/// Runs a command whose calls have long lines, with a stderr that nobody reads.
+fn ends_all_the_same(mut command: Command, stderr: OwnedFd) {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
+    let child = command.spawn().unwrap();
+    let done = wait(child, "a guest with a stderr that nobody reads").success();
+    assert_eq!(done.text(), "{ef53: 64}\n");
+}
+
+fn a_nearly_full_pipe_does_not_stall_the_program_by_a_long_line(engine: Engine) {
+    let prefix = engine.prefix().options(["-v"]);
+    for format in ["text", "json"] {
+        let (_reader, writer) = nearly_full();
+        let mut command = prefix.clone().options(["--log-format", format]).guest("statfs-often");
+        command.arg("100").arg(long_path());
+        ends_all_the_same(command, writer);
+    }
+    // A log file may be a pipe, too.
+    let fifo = stage().scratch("log").join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let both_ends = std::fs::OpenOptions::new().read(true).write(true).open(&fifo).unwrap().into();
+    fill(&both_ends);
+    assert_eq!(nix::unistd::read(&both_ends, &mut [0; libc::PIPE_BUF]).unwrap(), libc::PIPE_BUF);
+    let mut command = prefix.options(["--log-file", fifo.to_str().unwrap()]).guest("statfs-often");
+    command.arg("100").arg(long_path());
+    ends_all_the_same(command, std::fs::File::create("/dev/null").unwrap().into());
+}
+
+fn without_proc_a_nearly_full_pipe_does_not_stall_the_program_either(engine: Engine) {
+    // A warning comes first: one more page.
+    let (reader, writer) = nearly_full();
+    assert_eq!(nix::unistd::read(&reader, &mut [0; libc::PIPE_BUF]).unwrap(), libc::PIPE_BUF);
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", "umount -l /proc && exec \"$@\"", "sh"]);
+    command.args(engine.prefix().options(["-v"]).words()).arg(&stage().guest);
+    command.args(["--guest", "statfs-often", "100"]).arg(long_path());
+    ends_all_the_same(command, writer);
+}
+
+fn a_terminal_that_nobody_reads_does_not_stall_the_program(engine: Engine) {
+    let (mut master, mut terminal) = (-1, -1);
+    // SAFETY: both numbers are written; the rest may be null.
+    let result = unsafe {
+        let null = std::ptr::null_mut();
+        libc::openpty(&raw mut master, &raw mut terminal, null, null.cast(), null.cast())
+    };
+    assert_eq!(result, 0, "openpty: {}", std::io::Error::last_os_error());
+    // SAFETY: the kernel has just given them to us.
+    let (_master, terminal) = unsafe { (OwnedFd::from_raw_fd(master), OwnedFd::from_raw_fd(terminal)) };
+    let mut command = engine.prefix().options(["-v"]).guest("statfs-often");
+    command.arg("100").arg(long_path());
+    ends_all_the_same(command, terminal);
+}
+
+fn the_mode_in_which_a_write_never_waits_is_the_tracers_own(engine: Engine) {
+    let mut command = engine.prefix().options(["-v"]).guest("stop");
+    command.stderr(Stdio::piped());
+    let (child, mut stdin) = crate::group_stop::started(&mut command);
+    let waits = |pid: i32| {
+        let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/2")).unwrap();
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap().trim().to_owned();
+        i32::from_str_radix(&flags, 8).unwrap() & libc::O_NONBLOCK == 0
+    };
+    let command = i32::try_from(child.id()).unwrap();
+    assert_eq!((waits(command), waits(tracer_of(child.id()).unwrap())), (true, false));
+    std::io::Write::write_all(&mut stdin, b"go\n").unwrap();
+    wait(child, "a guest").success();
+}
+
+fn a_log_file_of_json_ends_with_the_summary(engine: Engine) {
+    let file = stage().scratch("summary").join("log");
+    let prefix = engine.prefix().options(["--log-format", "json", "--summary"]);
+    for (verbose, lines) in [(None, 1), (Some("-v"), 8)] {
+        let prefix = prefix.clone().options(verbose).options(["--log-file", file.to_str().unwrap()]);
+        let _ = std::fs::remove_file(&file);
+        finish(&mut rewriting(&prefix)).quiet_success();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let objects: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(objects.len() == lines && objects.iter().all(serde_json::Value::is_object), "{text}");
+        let (last, others) = objects.split_last().unwrap();
+        assert!(others.iter().all(|object| object["message"] == "rewritten"), "{text}");
+        assert_eq!(last["message"], "summary");
+        assert_eq!(last["rewritten"], serde_json::json!({"guest": {"statfs": 7}}));
+        assert!(last["stops"].as_u64().unwrap() >= 7 && last["tracer_cpu_seconds"].is_f64(), "{last}");
+    }
 }
 
 /// Writes until the pipe takes no more.

@@ -3,7 +3,7 @@
 use crate::common::needs::{ROOT, UNSHARE, USER_NAMESPACES};
 use crate::common::run::{Done, signal_of};
 use crate::common::tables::lines_of_type;
-use crate::common::{Case, Engine, Prefix, both, finish, stage};
+use crate::common::{Case, Engine, Prefix, bare, both, finish, stage};
 use std::process::Command;
 
 pub fn cases() -> Vec<Case> {
@@ -15,6 +15,8 @@ pub fn cases() -> Vec<Case> {
             the_command_can_be_pid_1_of_a_namespace,
             the_exit_status_of_pid_1_is_the_namespaces,
             pid_1_that_crashes_dies,
+            pid_1_meets_no_child_that_it_did_not_make,
+            a_proc_mounted_later_does_not_lead_the_tracer_astray,
         ),
         both!(&[USER_NAMESPACES]; a_new_user_namespace_has_a_masked_table),
     ]
@@ -84,4 +86,28 @@ fn pid_1_that_crashes_dies(engine: Engine) {
     let by_signal =
         signal_of(&done) == Some(libc::SIGSEGV) || done.status.code() == Some(128 + libc::SIGSEGV);
     assert!(by_signal, "{} {}", done.status, done.errors());
+}
+
+fn pid_1_meets_no_child_that_it_did_not_make(engine: Engine) {
+    let guest = stage().guest.to_str().unwrap();
+    let words = [guest, "--guest", "wait-for-any"];
+    let mut native = bare("unshare");
+    native.args(["-pf", "--mount-proc", "--kill-child"]).args(words);
+    let expected = finish(&mut native).quiet_success().text();
+    assert_eq!(expected, "wait4 with 1: Err(10)\nwait4 with 0: Err(10)\n");
+    assert_eq!(as_pid_1(engine, &words).quiet_success().text(), expected);
+    // A child of its own is the only one that it meets.
+    let own = as_pid_1(engine, &["sh", "-c", "sh -c 'exit 5' & wait $!; echo $?; wait; echo none"]);
+    assert_eq!(own.quiet_success().text(), "5\nnone\n");
+}
+
+fn a_proc_mounted_later_does_not_lead_the_tracer_astray(engine: Engine) {
+    // In the tracer's own mount namespace, where the numbers in /proc then mean other tasks.
+    let script = "mount -t proc proc /proc && cat /proc/self/mounts /proc/self/mountinfo /proc/1/mountstats";
+    let mut command = Command::new("unshare");
+    command.args(["-m", "--propagation", "private"]).args(engine.prefix().words());
+    command.args(["unshare", "-pf", "sh", "-c", script]);
+    let seen = finish(&mut command).quiet_success();
+    assert!(lines_of_type(&seen.stdout, "ext4") > 0, "{}", seen.text());
+    assert_eq!(lines_of_type(&seen.stdout, "tmpfs"), 0, "{}", seen.text());
 }

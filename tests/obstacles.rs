@@ -16,7 +16,10 @@ pub fn cases() -> Vec<Case> {
             a_prefix_below_a_prefix_says_to_leave_one_out,
         ),
         once!(&[STRACE]; a_prefix_below_strace_names_it),
-        both!(&[ROOT, SETPRIV]; an_unprivileged_user_is_served),
+        both!(&[ROOT, SETPRIV];
+            an_unprivileged_user_is_served,
+            a_folder_of_path_that_may_not_be_searched_hides_no_program,
+        ),
         both!(&[ROOT, UNSHARE]; without_proc_statfs_is_rewritten_and_the_rest_said),
         both!(&[]; a_script_without_a_first_line_runs_in_a_shell),
     ]
@@ -106,6 +109,29 @@ fn an_unprivileged_user_is_served(engine: Engine) {
     command.arg(&stage().guest).args(["--guest", "table", "openat", path]);
     let seen = finish(&mut command).quiet_success();
     assert_eq!(seen.text(), String::from_utf8_lossy(&masked(&expected.stdout)));
+}
+
+fn a_folder_of_path_that_may_not_be_searched_hides_no_program(engine: Engine) {
+    let locked = stage().scratch("locked");
+    std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o000)).unwrap();
+    let unprivileged = |words: Vec<std::ffi::OsString>| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).args(words);
+        let path = format!("{}:{}:/usr/bin:/bin", locked.display(), stage().folder.join("bin").display());
+        command.env("PATH", path);
+        command
+    };
+    let program = ["guest", "--guest", "ids"];
+    let expected = finish(unprivileged(Vec::new()).args(program)).quiet_success().text();
+    assert_eq!(expected, "65534 65534\n");
+    let words = engine.prefix().words();
+    assert_eq!(finish(unprivileged(words.clone()).args(program)).quiet_success().text(), expected);
+    // Nothing was found, and somewhere it was not allowed to look.
+    let missing = finish(unprivileged(words).arg("no-such-program"));
+    let locked = locked.to_str().unwrap();
+    assert_fails(&missing, 126, &["no-such-program", "not found in PATH", locked]);
+    assert!(!missing.errors().contains(&format!("{locked}/no-such-program")), "{}", missing.errors());
+    assert!(!missing.errors().contains("found in PATH, but"), "{}", missing.errors());
 }
 
 fn without_proc_statfs_is_rewritten_and_the_rest_said(engine: Engine) {

@@ -1,13 +1,15 @@
 //! Profiles: files that a machine lacks, and sources.
 
-use crate::common::needs::ROOT;
+use crate::common::needs::{ROOT, SETPRIV};
 use crate::common::run::bare_shell;
 use crate::common::{Case, Engine, both, finish, once, stage};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
 pub fn cases() -> Vec<Case> {
     [
+        both!(&[ROOT, SETPRIV]; a_file_that_may_not_be_opened_is_not_missing),
         both!(&[ROOT]; sources_are_unique_per_device_and_device_numbers_stay),
         both!(&[];
             a_missing_file_has_content_and_what_is_written_is_seen_by_all,
@@ -173,6 +175,31 @@ fn a_file_that_is_there_is_the_machines_own(engine: Engine) {
         assert_eq!(finish(&mut under(engine, &rules, &script)).quiet_success().text(), "real\nnew\n");
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "new\n", "{rules}");
     }
+}
+
+fn a_file_that_may_not_be_opened_is_not_missing(engine: Engine) {
+    let folder = stage().scratch("refused");
+    let file = folder.join("fsmasq_no_such");
+    std::fs::write(&file, "real\n").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let rules =
+        "[[file]]\npath = \"**/fsmasq_no_such\"\nwhen = \"missing\"\ncontent = \"0\"\nwritable = true";
+    let script = format!(
+        "setpriv --reuid=65534 --regid=65534 --clear-groups sh -c \"\
+           '{guest}' --guest table read-write '{file}'; echo; (echo 1 > '{file}') 2> /dev/null || echo refused; \
+           (cat < '{file}') 2> /dev/null || echo refused\"; \
+         cat '{file}'",
+        guest = stage().guest.display(),
+        file = file.display()
+    );
+    let expected = finish(&mut bare_shell(&script)).quiet_success().text();
+    assert_eq!(expected, "errno 13\nrefused\nrefused\nreal\n");
+    let seen = finish(&mut under(engine, rules, &script)).quiet_success();
+    assert_eq!(seen.text(), expected);
+    // The rule is in force: beside it, nothing is there.
+    std::fs::remove_file(&file).unwrap();
+    let script = format!("cat '{}'", file.display());
+    assert_eq!(finish(&mut under(engine, rules, &script)).quiet_success().text(), "0\n");
 }
 
 fn no_profile_is_no_rule(engine: Engine) {

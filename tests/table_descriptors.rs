@@ -7,6 +7,7 @@ use crate::common::{Case, Engine, both};
 pub fn cases() -> Vec<Case> {
     both!(&[];
         number_flags_and_errors_are_as_natively,
+        status_flags_are_those_that_it_was_opened_with,
         the_last_number_of_the_limit_is_enough,
         registers_stack_and_signal_mask_stay,
         the_memory_map_stays,
@@ -21,6 +22,13 @@ fn number_flags_and_errors_are_as_natively(engine: Engine) {
             "{}",
             seen.text()
         );
+    }
+}
+
+fn status_flags_are_those_that_it_was_opened_with(engine: Engine) {
+    for table in ["mountinfo", "mounts", "mountstats"] {
+        let seen = same_but_masked(engine, "status-flags", &[&format!("/proc/self/{table}")]);
+        assert!(seen.text().contains("opened with 0o4000: 0o4000;"), "{}", seen.text());
     }
 }
 

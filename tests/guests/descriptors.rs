@@ -56,6 +56,20 @@ pub fn show(path: &str) {
     }
 }
 
+/// What F_GETFL says of the flags that programs ask for, and what F_SETFL changes of them.
+pub fn status_flags(path: &str) {
+    const SHOWN: i32 = libc::O_ACCMODE | libc::O_NONBLOCK | libc::O_APPEND;
+    for flags in [0, libc::O_NONBLOCK, libc::O_APPEND, libc::O_NONBLOCK | libc::O_APPEND | libc::O_CLOEXEC] {
+        let file = open(path, libc::O_RDONLY | flags).unwrap();
+        // SAFETY: no pointers.
+        let get = || unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) } & SHOWN;
+        let opened = get();
+        // SAFETY: as above.
+        let set = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
+        println!("opened with {flags:#o}: {opened:#o}; set {set}: {:#o}", get());
+    }
+}
+
 /// The table takes the last number that the limit allows.
 pub fn at_the_limit(path: &str) {
     let last = lowest_free();

@@ -14,7 +14,7 @@ const RESOLVE_BENEATH: u64 = 0x08;
 const RESOLVE_IN_ROOT: u64 = 0x10;
 
 /// The ways of `read`.
-pub const WAYS: [&str; 26] = [
+pub const WAYS: [&str; 27] = [
     "openat",
     "open",
     "read-write",
@@ -27,6 +27,7 @@ pub const WAYS: [&str; 26] = [
     "link",
     "descriptor-again",
     "path-only-again",
+    "path-only-by-number",
     "dev-fd",
     "one-byte",
     "pread",
@@ -89,6 +90,15 @@ pub fn read(way: &str, path: &str) {
         "path-only-again" => {
             let first = open(path, libc::O_PATH).unwrap();
             all(open(&format!("/proc/self/fd/{}", first.as_raw_fd()), libc::O_RDONLY).unwrap().into())
+        }
+        // By a name that says nothing: a number, relative to the folder of the descriptors.
+        "path-only-by-number" => {
+            let first = open(path, libc::O_PATH).unwrap();
+            let folder = open("/proc/self/fd", libc::O_PATH | libc::O_DIRECTORY).unwrap();
+            match open_at(folder.as_raw_fd(), &first.as_raw_fd().to_string(), libc::O_RDONLY) {
+                Ok(file) => all(file.into()),
+                Err(errno) => format!("errno {errno}").into_bytes(),
+            }
         }
         "one-byte" => byte_by_byte(plain()),
         "pread" => by_pread(&plain()),

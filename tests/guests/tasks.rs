@@ -228,6 +228,17 @@ pub fn survivor(gate: &str, report: &str, path: &str) {
     report.write_all(&text).unwrap();
 }
 
+/// Waits for a child, having made none.
+pub fn wait_for_any() {
+    // The second one waits for as long as there is any child.
+    for options in [libc::WNOHANG, 0] {
+        // SAFETY: nobody wants the status.
+        let result = unsafe { libc::syscall(libc::SYS_wait4, -1, 0, options, 0) };
+        println!("wait4 with {options}: {:?}", checked(result));
+        assert_eq!(result, -1, "a child");
+    }
+}
+
 /// Says that it is there, waits for a line, and repeats it.
 pub fn wait_for_a_line() {
     println!("ready {}", std::process::id());

@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn the_built_in_profile_parses_and_survives_a_round_trip() {
         let profile = Profile::parse(GVISOR).map_err(|e| e.to_string());
-        assert!(profile.as_ref().is_ok_and(|p| p.files.len() == 12 && p.source.unique), "{profile:?}");
+        assert!(profile.as_ref().is_ok_and(|p| p.files.len() == 16 && p.source.unique), "{profile:?}");
         let again = profile.as_ref().map(|p| Profile::parse(&p.to_toml()).map_err(|e| e.to_string()));
         assert_eq!(again, Ok(profile.clone()));
     }

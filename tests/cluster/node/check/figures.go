@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 
@@ -82,8 +83,15 @@ func summaryOfContainers(ctx context.Context, c *cluster) (string, error) {
 				if container.Rootfs == nil || zero(container.Rootfs.UsedBytes) || zero(container.Rootfs.CapacityBytes) {
 					return "", fmt.Errorf("container %s: no figures of its root", container.Name)
 				}
-				text = append(text, fmt.Sprintf("%s cpu %.2f s root %s", container.Name,
-					float64(*container.CPU.UsageCoreNanoSeconds)/1e9, size(*container.Rootfs.UsedBytes)))
+				memory := "not counted"
+				if memoryIsCounted() {
+					if container.Memory == nil || zero(container.Memory.UsageBytes) {
+						return "", fmt.Errorf("container %s: no figure of its memory", container.Name)
+					}
+					memory = size(*container.Memory.UsageBytes)
+				}
+				text = append(text, fmt.Sprintf("%s cpu %.2f s memory %s root %s", container.Name,
+					float64(*container.CPU.UsageCoreNanoSeconds)/1e9, memory, size(*container.Rootfs.UsedBytes)))
 			}
 		}
 		if len(text) < 3 {
@@ -91,6 +99,12 @@ func summaryOfContainers(ctx context.Context, c *cluster) (string, error) {
 		}
 		return strings.Join(text, ", "), nil
 	})
+}
+
+// memoryIsCounted says whether the sandbox has all figures of memory: gVisor does with cgroup v1 only.
+func memoryIsCounted() bool {
+	_, err := os.Stat("/sys/fs/cgroup/memory")
+	return err == nil
 }
 
 func cadvisorMetrics(ctx context.Context, c *cluster) (string, error) {

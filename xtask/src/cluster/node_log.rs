@@ -90,6 +90,13 @@ const KNOWN: &[Known] = &[
         what: "a first sample came late",
         at_most: 2,
     },
+    // The same, said by the summary of the kubelet's own cgroup, with a sample or the cgroup itself still missing.
+    Known {
+        words: "recentstats: unable to find data in memory cache",
+        what: "a first sample came late",
+        at_most: 2,
+    },
+    Known { words: "unknown container", what: "a new cgroup was seen late", at_most: 2 },
 ];
 
 /// The check that the log has no error of cAdvisor's but the known ones, which are told.

@@ -94,13 +94,9 @@ impl Call {
         }
     }
 
-    /// The call behind a number, if it is one that is handled.
-    pub fn from_number(abi: Abi, number: u64) -> Option<Call> {
-        let number = low32(number) & !x32_bit(abi);
-        crate::handlers::HANDLED
-            .iter()
-            .map(|handled| handled.call)
-            .find(|call| call.number(abi) == Some(number))
+    /// Whether `number`, as a task of this ABI gave it, is this call.
+    pub fn is(self, abi: Abi, number: u64) -> bool {
+        self.number(abi) == Some(low32(number) & !x32_bit(abi))
     }
 }
 

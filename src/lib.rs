@@ -15,6 +15,7 @@ pub mod rewrite;
 pub mod rules;
 pub mod sandbox;
 pub mod seccomp;
+mod status;
 pub mod tracer;
 
 pub use launch::{LaunchError, Launcher, Logging};

@@ -2,6 +2,7 @@
 
 use crate::arch::Call;
 use crate::ptrace::Tid;
+use crate::status::Status;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -144,10 +145,7 @@ pub fn program(tid: Tid) -> String {
 
 /// The process that a task belongs to; the task's own id where that can't be read.
 fn process(tid: Tid) -> i32 {
-    fs::read_to_string(format!("{tid}/status"))
-        .ok()
-        .and_then(|status| status.lines().find_map(|l| l.strip_prefix("Tgid:")?.trim().parse().ok()))
-        .unwrap_or(tid.0)
+    Status::of(tid).and_then(|status| status.field("Tgid")?.parse().ok()).unwrap_or(tid.0)
 }
 
 /// Starts logging, to `file` or else to stderr. `RUST_LOG` decides over `verbosity` where it is set.

@@ -12,7 +12,7 @@ mod statmount;
 
 pub use files::Files;
 
-use crate::arch::Call;
+use crate::arch::{Abi, Call};
 use crate::log::Statistics;
 use crate::ptrace::{Memory, Result, Stopped, Tid};
 use crate::rules::Rules;
@@ -113,22 +113,25 @@ impl Environment {
 /// A handler, made for one call of one task.
 pub type Handler = Box<dyn FnOnce(Traced) -> Pin<Box<dyn Future<Output = Result<Outcome>>>>>;
 
+/// The handled call behind a number, if it is one.
+pub fn find(abi: Abi, number: u64) -> Option<&'static Handled> {
+    HANDLED.iter().find(|handled| handled.call.is(abi, number))
+}
+
 /// The handler for the call that a task is about to make, or None where it is of no interest.
 pub fn handler(
     environment: &Rc<Environment>,
     stopped: &Stopped,
-    call: Call,
+    handled: &Handled,
     arguments: [u64; 6],
 ) -> Result<Option<Handler>> {
-    let family = HANDLED.iter().find(|h| h.call == call).map(|h| h.family);
     let environment = Rc::clone(environment);
-    Ok(match family {
-        None => None,
-        Some(Family::Statfs) => Some(Box::new(|task| Box::pin(statfs::handle(task, environment)))),
-        Some(Family::Statmount) => Some(Box::new(|task| Box::pin(statmount::handle(task, environment)))),
-        Some(Family::Clone) => Some(Box::new(|task| Box::pin(clone::handle(task)))),
-        Some(Family::Open) => {
-            open::Request::look(&environment, stopped, call, arguments)?.map(|request| -> Handler {
+    Ok(match handled.family {
+        Family::Statfs => Some(Box::new(|task| Box::pin(statfs::handle(task, environment)))),
+        Family::Statmount => Some(Box::new(|task| Box::pin(statmount::handle(task, environment)))),
+        Family::Clone => Some(Box::new(|task| Box::pin(clone::handle(task)))),
+        Family::Open => {
+            open::Request::look(&environment, stopped, handled.call, arguments)?.map(|request| -> Handler {
                 Box::new(|task| Box::pin(open::handle(task, environment, request)))
             })
         }

@@ -1,5 +1,6 @@
-//! What the tracer learns of a task's descriptors from its own /proc, which is its working folder: never by opening what the task
-//! named (a FIFO would block, a device may act), only by O_PATH, and reading only what is procfs's own.
+//! What the tracer learns of a task's descriptors from its own /proc, which is its working folder: never by
+//! opening what the task named (a FIFO would block, a device may act), only by O_PATH, and reading only what
+//! is procfs's own.
 
 use crate::ptrace::Tid;
 use crate::rewrite::mount_table::{Format, mounts, unescape};
@@ -9,7 +10,7 @@ use crate::rules::profile::last_component;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
@@ -29,20 +30,36 @@ pub struct OpenTable {
     pub content: Vec<u8>,
 }
 
+/// What is behind a task's descriptor, held by O_PATH: whatever the task does with the number meanwhile.
+struct Handle {
+    /// Where the tracer can open it again, for as long as this lives.
+    own: String,
+    /// As readlink shows it.
+    path: Vec<u8>,
+    _held: File,
+}
+
+impl Handle {
+    fn of(tid: Tid, fd: i32) -> io::Result<Handle> {
+        let held = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_PATH | libc::O_CLOEXEC)
+            .open(format!("{tid}/fd/{fd}"))?;
+        let own = format!("self/fd/{}", held.as_raw_fd());
+        let path = fs::read_link(&own)?.into_os_string().into_vec();
+        Ok(Handle { own, path, _held: held })
+    }
+}
+
 /// The table behind a task's descriptor, or None where that is no mount table.
 pub fn mount_table(tid: Tid, fd: i32) -> io::Result<Option<OpenTable>> {
-    let handle = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_PATH | libc::O_CLOEXEC)
-        .open(format!("{tid}/fd/{fd}"))?;
-    let own = format!("self/fd/{}", handle.as_raw_fd());
-    let path = fs::read_link(&own)?.into_os_string().into_vec();
-    let Some(format) = Format::from_name(last_component(&path)) else { return Ok(None) };
-    if !is_on_procfs(&own)? {
+    let Handle { own, path, .. } = &Handle::of(tid, fd)?;
+    let Some(format) = Format::from_name(last_component(path)) else { return Ok(None) };
+    if !is_on_procfs(own)? {
         return Ok(None);
     }
-    let content = read_table(&own)?;
-    Ok(Some(OpenTable { format, path, content }))
+    let content = read_table(own)?;
+    Ok(Some(OpenTable { format, path: path.clone(), content }))
 }
 
 /// Candidates for the `mountinfo` that goes with another table: the one in its folder, and the task's own.
@@ -80,13 +97,8 @@ pub fn descriptor_name(tid: Tid, fd: i32) -> String {
 
 /// Opens a memfd that a task has just made; None where the descriptor is something else by now.
 pub fn open_memfd(tid: Tid, fd: i32) -> io::Result<Option<File>> {
-    let handle: OwnedFd = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_PATH | libc::O_CLOEXEC)
-        .open(format!("{tid}/fd/{fd}"))?
-        .into();
-    let own = format!("self/fd/{}", handle.as_raw_fd());
-    if !fs::read_link(&own)?.as_os_str().as_bytes().starts_with(MEMFD_PREFIX) {
+    let Handle { own, path, .. } = &Handle::of(tid, fd)?;
+    if !path.starts_with(MEMFD_PREFIX) {
         return Ok(None);
     }
     OpenOptions::new().read(true).write(true).open(own).map(Some)

@@ -1,6 +1,7 @@
 //! What can stand in the way, and what to do about it.
 
 use crate::command::CommandError;
+use crate::status::Status;
 use std::fs;
 
 /// Why the command did not begin.
@@ -33,11 +34,7 @@ impl LaunchError {
 
 /// A process that is traced can't be seized.
 pub fn refuse_second_tracer() -> Result<(), LaunchError> {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let pid = status
-        .lines()
-        .find_map(|line| line.strip_prefix("TracerPid:")?.trim().parse::<i32>().ok())
-        .unwrap_or(0);
+    let pid = Status::of_self().and_then(|status| status.field("TracerPid")?.parse().ok()).unwrap_or(0);
     if pid == 0 {
         return Ok(());
     }

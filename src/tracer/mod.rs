@@ -8,13 +8,13 @@ mod tree;
 
 pub use script::{Outcome, Traced};
 
-use crate::arch::{Abi, Call, RawCall};
+use crate::arch::{Abi, RawCall};
 use crate::handlers::{self, Environment};
 use crate::ptrace::{Error, Options, Result, Resume, Stopped, SyscallInfo, Tid};
 use crate::seccomp;
 use event::{Event, Stop};
 use queue::{Queue, Report};
-use script::{EntryStop, Next, Script};
+use script::{Expected, Next, Script};
 use signals::{Delivery, SignalState};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -204,15 +204,15 @@ impl Tracer {
             // An injected call is among those that the filter picks.
             return self.resume(stopped, 0);
         }
-        let entry_stop = match self.entry_after_seccomp {
-            Some(false) => EntryStop::Passed,
-            Some(true) | None => EntryStop::MayCome,
+        let expected = match self.entry_after_seccomp {
+            Some(false) => Expected::Exit,
+            Some(true) | None => Expected::EntryOrExit,
         };
         let call = match call {
             Some(call) => call,
             None => stopped.registers()?.call(abi),
         };
-        self.begin(stopped, abi, call, entry_stop)
+        self.begin(stopped, abi, call, expected)
     }
 
     /// None from then on where the kernel does not tell.
@@ -232,15 +232,16 @@ impl Tracer {
     }
 
     /// A task is at the entry of a call that may be handled.
-    fn begin(&mut self, stopped: Stopped, abi: Abi, raw: RawCall, entry_stop: EntryStop) -> Result<()> {
-        let Some(call) = Call::from_number(abi, raw.number) else {
+    fn begin(&mut self, stopped: Stopped, abi: Abi, raw: RawCall, expected: Expected) -> Result<()> {
+        let Some(handled) = handlers::find(abi, raw.number) else {
             return self.resume(stopped, 0);
         };
-        let handler = handlers::handler(&self.environment, &stopped, call, raw.arguments)?;
+        let handler = handlers::handler(&self.environment, &stopped, handled, raw.arguments)?;
         let Some(handler) = handler else { return self.resume(stopped, 0) };
         let tid = stopped.tid();
         let registers = stopped.registers()?;
-        let (script, next) = Script::start(stopped, registers, abi, call, entry_stop, self.tree, handler)?;
+        let (script, next) =
+            Script::start(stopped, registers, abi, handled.call, expected, self.tree, handler)?;
         match next {
             Next::Running => {
                 self.tasks.entry(tid).or_default().script = Some(script);
@@ -290,7 +291,7 @@ impl Tracer {
                 (abi, registers.call(abi))
             }
         };
-        self.begin(stopped, abi, call, EntryStop::Passed)
+        self.begin(stopped, abi, call, Expected::Exit)
     }
 
     /// The task runs another program. Where a thread that is not the leader executed it, that thread

@@ -128,9 +128,11 @@ impl Traced {
 
 /// Which stops a task in the middle of a handler still has to make before the handler goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Expected {
-    /// An entry stop may come first: it has -ENOSYS in the result's register, the exit does not.
+pub enum Expected {
+    /// An entry stop may come first: it has -ENOSYS in the result's register, the exit does not. So after a
+    /// seccomp stop in gVisor and before Linux 4.8, and for each injected call.
     EntryOrExit,
+    /// The entry stop has passed, or is not made.
     Exit,
 }
 
@@ -150,15 +152,6 @@ pub enum Next {
     Done(Stopped),
 }
 
-/// Whether the entry stop of a call comes after its seccomp stop: so in gVisor and before Linux 4.8.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EntryStop {
-    /// Comes next, or has to be found out.
-    MayCome,
-    /// Has passed, or is not made.
-    Passed,
-}
-
 impl Script {
     /// Starts a handler for the call that the task is stopped at the entry of.
     pub fn start<F: Future<Output = Result<Outcome>> + 'static>(
@@ -166,7 +159,7 @@ impl Script {
         registers: Registers,
         abi: Abi,
         call: Call,
-        entry_stop: EntryStop,
+        expected: Expected,
         tree: Tree,
         handler: impl FnOnce(Traced) -> F,
     ) -> Result<(Script, Next)> {
@@ -180,10 +173,6 @@ impl Script {
         });
         let arguments = registers.arguments(abi);
         let body = handler(Traced { shared: Rc::clone(&shared), tid, abi, call, arguments });
-        let expected = match entry_stop {
-            EntryStop::MayCome => Expected::EntryOrExit,
-            EntryStop::Passed => Expected::Exit,
-        };
         let mut script = Script { body: Box::pin(body), shared, abi, expected };
         let next = script.drive(stopped)?;
         Ok((script, next))

@@ -9,7 +9,7 @@
 
 use crate::arch::Registers;
 use crate::ptrace::{Result, Stopped, Tid};
-use std::fs;
+use crate::status::Status;
 
 /// What is kept of a task between two of its signal stops.
 #[derive(Debug, Default)]
@@ -69,7 +69,9 @@ fn fault(stopped: &Stopped, signal: i32, state: &mut SignalState) -> Result<Deli
     }
     let tid = stopped.tid();
     let is_init = *state.is_init.get_or_insert_with(|| {
-        status_line(tid, "NStgid:").is_some_and(|ids| ids.split_whitespace().last() == Some("1"))
+        Status::of(tid).is_some_and(|status| {
+            status.field("NStgid").and_then(|ids| ids.split_whitespace().last()) == Some("1")
+        })
     });
     let deadly = is_init && Dispositions::of(tid).is_some_and(|d| !d.catches(signal));
     Ok(if deadly { Delivery::Detach } else { Delivery::Deliver })
@@ -85,16 +87,13 @@ struct Dispositions {
 
 impl Dispositions {
     fn of(tid: Tid) -> Option<Dispositions> {
-        Dispositions::parse(&fs::read_to_string(format!("{tid}/status")).ok()?)
+        Dispositions::parse(&Status::of(tid)?)
     }
 
     /// None in gVisor, which doesn't tell.
-    fn parse(status: &str) -> Option<Dispositions> {
-        let mask = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            u64::from_str_radix(line.trim(), 16).ok()
-        };
-        Some(Dispositions { ignored: mask("SigIgn:")?, caught: mask("SigCgt:")?, blocked: mask("SigBlk:")? })
+    fn parse(status: &Status) -> Option<Dispositions> {
+        let mask = |name: &str| u64::from_str_radix(status.field(name)?, 16).ok();
+        Some(Dispositions { ignored: mask("SigIgn")?, caught: mask("SigCgt")?, blocked: mask("SigBlk")? })
     }
 
     fn ignores(self, signal: i32) -> bool {
@@ -109,11 +108,6 @@ impl Dispositions {
 
 fn has(mask: u64, signal: i32) -> bool {
     u32::try_from(signal - 1).is_ok_and(|bit| mask.checked_shr(bit).is_some_and(|m| m & 1 == 1))
-}
-
-fn status_line(tid: Tid, name: &str) -> Option<String> {
-    let status = fs::read_to_string(format!("{tid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -146,8 +140,8 @@ mod tests {
     fn masks_are_read() {
         let status =
             "Name:\tsh\nSigBlk:\t0000000000010000\nSigIgn:\t0000000000000004\nSigCgt:\t0000000000000402\n";
-        let parsed = Dispositions::parse(status);
+        let parsed = Dispositions::parse(&Status::from_text(status));
         assert!(parsed.is_some_and(|d| d.ignores(libc::SIGQUIT) && d.catches(libc::SIGINT)));
-        assert!(Dispositions::parse("Name:\tsh\n").is_none());
+        assert!(Dispositions::parse(&Status::from_text("Name:\tsh\n")).is_none());
     }
 }

@@ -1,7 +1,7 @@
 //! What is the same for all tasks of a tree.
 
 use crate::ptrace::{Options, Tid};
-use std::fs;
+use crate::status::Status;
 
 /// How a tree is traced, and what it began with.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +27,5 @@ impl Tree {
 }
 
 fn count_filters(tid: Tid) -> Option<u32> {
-    let status = fs::read_to_string(format!("{tid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:"))?.trim().parse().ok()
+    Status::of(tid)?.field("Seccomp_filters")?.parse().ok()
 }

@@ -125,38 +125,35 @@ fn start_until_ready<'a>(bundle: &'a Bundle) -> Result<(Sandbox<'a>, Duration)> 
     })
 }
 
+/// Starts the node and reports that as a row; None where it did not become Ready.
+fn started<'a>(row: &str, bundle: &'a Bundle, report: &mut Report) -> Option<Sandbox<'a>> {
+    match start_until_ready(bundle) {
+        Ok((sandbox, ready)) => {
+            let seen = format!("{:.1} s after the sandbox's start", ready.as_secs_f64());
+            report.push(Row::passed(row, seen, ready));
+            Some(sandbox)
+        }
+        Err(error) => {
+            report.push(Row::failed(row, &error));
+            None
+        }
+    }
+}
+
 /// All checks on one setup. The node of after the restart is returned running, if it came up.
 fn check<'a>(bundle: &'a Bundle) -> Result<(Report, Option<Sandbox<'a>>)> {
     let mut report = Report::new(bundle.setup().to_string());
-    let (mut sandbox, ready) = match start_until_ready(bundle) {
-        Ok(started) => started,
-        Err(error) => {
-            report.push(Row::failed("node Ready after the start", &error));
-            return Ok((report, None));
-        }
+    let Some(mut sandbox) = started("node Ready after the start", bundle, &mut report) else {
+        return Ok((report, None));
     };
-    report.push(Row::passed(
-        "node Ready after the start",
-        format!("{:.1} s after the sandbox's start", ready.as_secs_f64()),
-        ready,
-    ));
     step("checks", || checks::run_phase(&sandbox, "first", &mut report))?;
     report.push(node_log::cadvisor_row("no cAdvisor error in the log", bundle)?);
     report.push(checks::timed("node stopped cleanly", || step("node: stop", || sandbox.stop())));
 
     // The same directories in a sandbox of its own, as after a reboot: what was in memory only is gone.
-    let (sandbox, ready) = match start_until_ready(bundle) {
-        Ok(started) => started,
-        Err(error) => {
-            report.push(Row::failed("restarted: node Ready after the start", &error));
-            return Ok((report, None));
-        }
+    let Some(sandbox) = started("restarted: node Ready after the start", bundle, &mut report) else {
+        return Ok((report, None));
     };
-    report.push(Row::passed(
-        "restarted: node Ready after the start",
-        format!("{:.1} s after the sandbox's start", ready.as_secs_f64()),
-        ready,
-    ));
     step("checks after the restart", || checks::run_phase(&sandbox, "restarted", &mut report))?;
     report.push(node_log::cadvisor_row("restarted: no cAdvisor error in the log", bundle)?);
     Ok((report, Some(sandbox)))

@@ -12,7 +12,7 @@ mod machine;
 mod node;
 mod plot;
 mod programs;
-mod report;
+pub mod report;
 mod table;
 mod threads;
 

@@ -2,6 +2,7 @@
 
 mod bench;
 mod cluster;
+mod parity;
 mod test;
 mod tools;
 
@@ -21,6 +22,8 @@ enum Task {
     Bench(bench::Arguments),
     /// A Kubernetes node in a gVisor sandbox, below one fsmasq prefix, checked point by point.
     Cluster(cluster::Arguments),
+    /// Test suites of other projects, bare and below the prefix; writes docs/parity.md.
+    Parity(parity::Arguments),
     /// Every check and test that this machine can run.
     Test(test::Arguments),
 }
@@ -29,6 +32,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Cluster(arguments) => cluster::run(&arguments),
+        Task::Parity(arguments) => parity::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
     }
 }

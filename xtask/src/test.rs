@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::tools::{Cache, repository};
 use runner::Runner;
+pub use tally::Tally;
 
 #[derive(clap::Args)]
 pub struct Arguments {

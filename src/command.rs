@@ -113,7 +113,7 @@ fn reason(path: &Path, errno: nix::Error) -> String {
 }
 
 /// The machine that an ELF program is for, where that is not this one.
-fn foreign_machine(bytes: &[u8]) -> Option<String> {
+pub(crate) fn foreign_machine(bytes: &[u8]) -> Option<String> {
     let parsed = goblin::elf::Elf::parse_header(bytes).ok()?;
     if matches!(parsed.e_machine, header::EM_X86_64 | header::EM_386) {
         return Some("a damaged ELF program, or one for another system".into());
@@ -126,7 +126,7 @@ fn foreign_machine(bytes: &[u8]) -> Option<String> {
 }
 
 /// The interpreter in a script's first line.
-fn interpreter(bytes: &[u8]) -> Option<PathBuf> {
+pub(crate) fn interpreter(bytes: &[u8]) -> Option<PathBuf> {
     let line = bytes.strip_prefix(b"#!")?.split(|b| *b == b'\n').next()?;
     let word = line.trim_ascii().split(|b| *b == b' ' || *b == b'\t').next()?;
     Some(PathBuf::from(OsString::from_vec(word.to_vec())))

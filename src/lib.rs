@@ -7,6 +7,9 @@
 pub mod arch;
 pub mod cli;
 pub mod command;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod handlers;
 mod launch;
 pub mod log;

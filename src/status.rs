@@ -5,7 +5,7 @@ use std::fs;
 
 /// What the kernel says of a task.
 #[derive(Debug)]
-pub struct Status(String);
+pub struct Status(pub(crate) String);
 
 impl Status {
     /// Of a task, by the tracer's working folder, which is /proc; None where it is gone.

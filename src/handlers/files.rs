@@ -292,7 +292,7 @@ fn absolute(task: &Traced, request: &Request) -> Option<Vec<u8>> {
     Some(normal([&start[..], b"/", &request.path].concat().as_slice()))
 }
 
-fn normal(path: &[u8]) -> Vec<u8> {
+pub(crate) fn normal(path: &[u8]) -> Vec<u8> {
     let mut parts: Vec<&[u8]> = Vec::new();
     for part in path.split(|b| *b == b'/') {
         match part {

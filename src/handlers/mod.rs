@@ -3,7 +3,7 @@
 
 mod clone;
 mod descriptor;
-mod files;
+pub(crate) mod files;
 mod mount_table;
 mod open;
 mod procfs;

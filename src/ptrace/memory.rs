@@ -19,7 +19,7 @@ enum Rung {
 }
 
 const PAGE_BYTES: u64 = 4096;
-const WORD_BYTES: usize = size_of::<libc::c_long>();
+pub(crate) const WORD_BYTES: usize = size_of::<libc::c_long>();
 /// Read first of a path: nearly all paths are shorter.
 const FIRST_CHUNK_BYTES: usize = 256;
 
@@ -171,14 +171,14 @@ fn poke(task: &Stopped, address: u64, bytes: &[u8]) -> Answer {
 }
 
 /// One aligned word's share of a range of bytes.
-struct WordPart {
-    word_address: u64,
-    of_word: std::ops::Range<usize>,
-    of_buffer: std::ops::Range<usize>,
+pub(crate) struct WordPart {
+    pub(crate) word_address: u64,
+    pub(crate) of_word: std::ops::Range<usize>,
+    pub(crate) of_buffer: std::ops::Range<usize>,
 }
 
 /// Aligned words only: an unaligned one may reach into the next page, which may not be mapped.
-fn aligned_words(address: u64, len: usize) -> impl Iterator<Item = WordPart> {
+pub(crate) fn aligned_words(address: u64, len: usize) -> impl Iterator<Item = WordPart> {
     let mut done = 0;
     std::iter::from_fn(move || {
         let at = address.wrapping_add(done as u64);

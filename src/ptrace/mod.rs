@@ -1,7 +1,7 @@
 //! Typed wrappers of ptrace(2): a stopped task is a value, and resuming it consumes the value, so a
 //! running task can be neither read nor written.
 
-mod memory;
+pub(crate) mod memory;
 
 pub use memory::Memory;
 
@@ -67,7 +67,7 @@ pub enum SyscallInfo {
 /// `struct ptrace_syscall_info` (linux/ptrace.h), as far as its entry and seccomp forms go.
 #[repr(C)]
 #[derive(Default)]
-struct RawInfo {
+pub(crate) struct RawInfo {
     op: u8,
     padding: [u8; 3],
     arch: u32,
@@ -80,7 +80,7 @@ struct RawInfo {
 }
 
 impl RawInfo {
-    fn decode(&self) -> SyscallInfo {
+    pub(crate) fn decode(&self) -> SyscallInfo {
         let call = RawCall { number: self.number, arguments: self.arguments };
         // PTRACE_SYSCALL_INFO_ENTRY, _EXIT, _SECCOMP.
         match self.op {

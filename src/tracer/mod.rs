@@ -1,9 +1,9 @@
 //! The tracer: one loop of wait → classify → handle → resume, for all tasks of the tree.
 
-mod event;
+pub(crate) mod event;
 mod queue;
 mod script;
-mod signals;
+pub(crate) mod signals;
 mod tree;
 
 pub use script::{Outcome, Traced};

@@ -79,7 +79,7 @@ fn fault(stopped: &Stopped, signal: i32, state: &mut SignalState) -> Result<Deli
 
 /// What a task does with signals: the masks of /proc/TID/status.
 #[derive(Debug, Clone, Copy)]
-struct Dispositions {
+pub(crate) struct Dispositions {
     ignored: u64,
     caught: u64,
     blocked: u64,
@@ -91,17 +91,17 @@ impl Dispositions {
     }
 
     /// None in gVisor, which doesn't tell.
-    fn parse(status: &Status) -> Option<Dispositions> {
+    pub(crate) fn parse(status: &Status) -> Option<Dispositions> {
         let mask = |name: &str| u64::from_str_radix(status.field(name)?, 16).ok();
         Some(Dispositions { ignored: mask("SigIgn")?, caught: mask("SigCgt")?, blocked: mask("SigBlk")? })
     }
 
-    fn ignores(self, signal: i32) -> bool {
+    pub(crate) fn ignores(self, signal: i32) -> bool {
         has(self.ignored, signal) || (IGNORED_BY_DEFAULT.contains(&signal) && !has(self.caught, signal))
     }
 
     /// Whether a fault runs a handler: one that is blocked kills, whatever its disposition.
-    fn catches(self, signal: i32) -> bool {
+    pub(crate) fn catches(self, signal: i32) -> bool {
         has(self.caught, signal) && !has(self.blocked, signal)
     }
 }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod cluster;
+mod fuzz;
 mod parity;
 mod test;
 mod tools;
@@ -22,6 +23,8 @@ enum Task {
     Bench(bench::Arguments),
     /// A Kubernetes node in a gVisor sandbox, below one fsmasq prefix, checked point by point.
     Cluster(cluster::Arguments),
+    /// Arbitrary bytes for everything that reads those of a task or a file; writes docs/fuzzing.md.
+    Fuzz(fuzz::Arguments),
     /// Test suites of other projects, bare and below the prefix; writes docs/parity.md.
     Parity(parity::Arguments),
     /// Every check and test that this machine can run.
@@ -32,6 +35,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Cluster(arguments) => cluster::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Parity(arguments) => parity::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
     }

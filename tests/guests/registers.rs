@@ -7,11 +7,11 @@ use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
 
 /// Words that `fsmasq_test_probe` stores.
-const WORDS: usize = 20;
+pub const WORDS: usize = 20;
 
 unsafe extern "C" {
     /// Opens `path` with every register and the red zone full of known values; stores what they are after.
-    fn fsmasq_test_probe(path: *const libc::c_char, seen: *mut [u64; WORDS]);
+    pub fn fsmasq_test_probe(path: *const libc::c_char, seen: *mut [u64; WORDS]);
 }
 
 global_asm!(

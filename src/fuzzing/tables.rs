@@ -32,7 +32,8 @@ pub fn mount_table(table: &[u8]) {
     }
     let plain = unescape(table);
     assert!(plain.len() <= table.len());
-    let escaped: Vec<u8> = table.iter().flat_map(|b| format!("\\{b:03o}").into_bytes()).collect();
+    let escape = |b: &u8| [b'\\', b'0' + (b >> 6), b'0' + (b >> 3 & 7), b'0' + (b & 7)];
+    let escaped: Vec<u8> = table.iter().flat_map(escape).collect();
     assert_eq!(unescape(&escaped), table);
 }
 
@@ -107,16 +108,25 @@ fn masked_fields(rules: &Rules, format: Format, line: &[u8]) -> Option<(usize, O
     (inside && mapping.to.name().as_bytes() != fields[fstype_at]).then_some((fstype_at, source_at))
 }
 
-/// Devices can be told apart by their sources, and what has a source of its own keeps it.
+/// Devices can be told apart by their sources, and only masked mounts get new ones.
 fn check_sources(rules: &Rules, listed: &[Mount], sources: &HashMap<usize, Vec<u8>>) {
     assert!(rules.profile.source.unique || sources.is_empty());
-    let mut devices = HashMap::new();
     for (index, source) in sources {
         assert!(rules.for_mount(&listed[*index]).is_some());
-        let device = listed[*index].device;
-        assert!(device.is_some());
-        assert_eq!(*devices.entry(source).or_insert(device), device, "two devices, one source");
         assert!(!source.iter().any(u8::is_ascii_whitespace));
+    }
+    let mut devices = HashMap::new();
+    for (index, mount) in listed.iter().enumerate().filter(|(_, mount)| rules.for_mount(mount).is_some()) {
+        // A mount may have such a source by itself.
+        let is_as_if_made_up = mount.source.starts_with(b"/dev/fsmasq-") && !sources.contains_key(&index);
+        if let Some(device) = mount.device
+            && rules.profile.source.unique
+            && !is_as_if_made_up
+        {
+            let shown = sources.get(&index).map_or(mount.source, Vec::as_slice);
+            assert!(shown != b"none");
+            assert_eq!(*devices.entry(shown).or_insert(device), device, "two devices, one source");
+        }
     }
 }
 

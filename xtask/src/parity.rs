@@ -81,10 +81,19 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 report::missing_row(suite.name, &what)
             }
             Ok(plan) => {
-                let outcomes = one(&runner, suite, place, &plan)?;
-                tally += counts(&outcomes);
                 tally.skipped += u32::try_from(plan.skipped.len())?;
-                report::row(suite.name, &outcomes)
+                match one(&runner, suite, place, &plan) {
+                    Ok(outcomes) => {
+                        tally += counts(&outcomes);
+                        report::row(suite.name, &outcomes)
+                    }
+                    // The other suites are worth running.
+                    Err(error) => {
+                        tally.failed += 1;
+                        println!("FAILED: {error:#}");
+                        report::missing_row(suite.name, "it failed")
+                    }
+                }
             }
         };
         println!("{row}");
@@ -101,7 +110,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     // What is the same in both runs has passed, also where it fails in both.
     println!("{tally}");
     if tally.failed > 0 {
-        bail!("{} differences without an explanation; they are named above", tally.failed);
+        bail!(
+            "{} differences without an explanation, or suites that could not be run; they are named above",
+            tally.failed
+        );
     }
     Ok(())
 }

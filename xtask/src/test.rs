@@ -44,6 +44,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     // The tests name what they skip without these.
     tools::sandboxes(&cache, &mut runner, &mut tests);
     runner.suite("cargo test, with gVisor", tests);
+    let mut parity = Command::new(env::current_exe().context("finding this program")?);
+    parity.args(["parity", "--short"]);
+    runner.suite("test suites of other projects, bare and below the prefix", parity);
     if arguments.quick {
         runner.skip("the cluster", "to be run without --quick");
     } else {

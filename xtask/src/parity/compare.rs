@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::explained::Explained;
 use super::run::{Run, Runner, Way};
@@ -49,6 +49,9 @@ pub fn job(runner: &Runner, suite: &str, job: &Job, known: &[&'static Explained]
     let run =
         |way: Way| step(&format!("{title}, {}", way.name()), || runner.run(job, &job.words, job.limit, way));
     let [bare, below] = [run(Way::Bare)?, run(Way::Below)?];
+    if bare.verdicts.is_empty() {
+        bail!("the bare run named no test. It said:\n{}", bare.said);
+    }
     let mut outcomes = count(&bare, &below);
     let mut differing = differences(&bare, &below);
     differing.retain(|test| {
@@ -63,7 +66,9 @@ pub fn job(runner: &Runner, suite: &str, job: &Job, known: &[&'static Explained]
     let many = differing.len() > MANY;
     for test in differing {
         let full = format!("{}: {test}", job.name);
-        if many || again(runner, &title, job, &test, &bare)? {
+        // Where the measure itself is no measure, nothing differs from it.
+        let hung = bare.verdicts.get(&test).is_some_and(|verdict| verdict.outcome == Outcome::Hung);
+        if !hung && (many || again(runner, &title, job, &test, &bare)?) {
             outcomes.differences.push(named(&full, &test, &bare, &below));
         } else {
             outcomes.unsteady.push(full);
@@ -134,31 +139,41 @@ fn differences(bare: &Run, below: &Run) -> BTreeSet<String> {
     found
 }
 
-/// Whether the difference comes again while the bare run stays as it was: of the test alone, then of the whole job.
+/// Whether the difference comes again while the bare run stays as it was: of the test alone, where that can be; if it
+/// doesn't, of the whole job.
 fn again(runner: &Runner, title: &str, job: &Job, test: &str, first: &Run) -> Result<bool> {
-    let mut rounds: Vec<(Vec<_>, Duration)> = Vec::new();
-    if let Some(again) = &job.again {
-        rounds.extend((0..ROUNDS).map(|_| (again(test), job.limit.min(ALONE_LIMIT))));
+    let alone = job.again.as_ref().map(|again| again(test));
+    let mut plan = Vec::new();
+    if let Some(words) = &alone {
+        plan.push((words, job.limit.min(ALONE_LIMIT), ROUNDS));
     }
-    rounds.push((job.words.clone(), job.limit));
-    for (round, (words, limit)) in rounds.iter().enumerate() {
-        let run = |way: Way| {
-            let name = format!("{title}: {test}, again ({}), {}", round + 1, way.name());
-            step(&name, || runner.run(job, words, *limit, way))
-        };
-        let [bare, below] = [run(Way::Bare)?, run(Way::Below)?];
-        let agree = |one: Option<&Verdict>, other: Option<&Verdict>| match (one, other) {
-            (Some(one), Some(other)) => one.agrees(other),
-            (one, other) => one.is_none() && other.is_none(),
-        };
-        if !agree(bare.verdicts.get(test), first.verdicts.get(test)) {
-            return Ok(false);
+    plan.push((&job.words, job.limit, if alone.is_none() { ROUNDS } else { 1 }));
+    for (words, limit, rounds) in plan {
+        let mut came = false;
+        for round in 1..=rounds {
+            let run = |way: Way| {
+                let name = format!("{title}: {test}, again ({round}), {}", way.name());
+                step(&name, || runner.run(job, words, limit, way))
+            };
+            let [bare, below] = [run(Way::Bare)?, run(Way::Below)?];
+            if !same(&bare, first, test) {
+                return Ok(false);
+            }
+            came |= !same(&bare, &below, test);
         }
-        if !agree(bare.verdicts.get(test), below.verdicts.get(test)) || bare.ended != below.ended {
+        if came {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+fn same(one: &Run, other: &Run, test: &str) -> bool {
+    match (one.verdicts.get(test), other.verdicts.get(test)) {
+        (Some(first), Some(second)) => first.agrees(second),
+        (None, None) => one.ended == other.ended,
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -167,7 +182,14 @@ mod tests {
 
     fn run(verdicts: &[(&str, Outcome)], ended: bool) -> Run {
         let verdicts = verdicts.iter().map(|(name, outcome)| ((*name).to_owned(), Verdict::new(*outcome)));
-        Run { verdicts: verdicts.collect(), ended, took: Duration::ZERO, stops: 0, rewritten: 0 }
+        Run {
+            verdicts: verdicts.collect(),
+            ended,
+            took: Duration::ZERO,
+            said: String::new(),
+            stops: 0,
+            rewritten: 0,
+        }
     }
 
     fn found(bare: &Run, below: &Run) -> Vec<String> {

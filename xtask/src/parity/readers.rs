@@ -33,26 +33,29 @@ pub fn nothing(_: &str) -> String {
     String::new()
 }
 
-/// `go test -json`, or a test program's `-test.v=test2json` through `go tool test2json`.
+/// A Go test program with `-test.v=test2json`: what the framework says begins with a byte of its own, wherever it stands.
 pub fn go_test(finished: &Finished) -> Verdicts {
     let mut verdicts = Verdicts::new();
     let mut said: BTreeMap<String, String> = BTreeMap::new();
-    for line in finished.stdout.lines() {
-        let Ok(event) = serde_json::from_str::<serde_json::Value>(line) else { continue };
-        let Some(test) = event["Test"].as_str() else { continue };
-        let outcome = match event["Action"].as_str() {
+    let mut running = String::new();
+    for part in finished.stdout.split('\u{16}').skip(1) {
+        let (line, rest) = part.split_once('\n').unwrap_or((part, ""));
+        let line = line.trim_start();
+        let Some((what, name)) = line.split_once(": ").or_else(|| line.rsplit_once(' ')) else { continue };
+        let outcome = match what.trim_end() {
             // Until something else is said of it.
-            Some("run") => Outcome::Hung,
-            Some("pass") => Outcome::Passed,
-            Some("fail") => Outcome::Failed,
-            Some("skip") => Outcome::Skipped,
-            Some("output") => {
-                said.entry(test.to_owned()).or_default().push_str(event["Output"].as_str().unwrap_or(""));
-                continue;
-            }
-            _ => continue,
+            "=== RUN" => Some(Outcome::Hung),
+            "--- PASS" => Some(Outcome::Passed),
+            "--- FAIL" => Some(Outcome::Failed),
+            "--- SKIP" => Some(Outcome::Skipped),
+            _ => None,
         };
-        verdicts.insert(test.to_owned(), Verdict::new(outcome));
+        let name = name.split(" (").next().unwrap_or(name).trim();
+        running = name.to_owned();
+        said.entry(running.clone()).or_default().push_str(rest);
+        if let Some(outcome) = outcome {
+            verdicts.insert(running.clone(), Verdict::new(outcome));
+        }
     }
     for (test, verdict) in &mut verdicts {
         if let Outcome::Failed | Outcome::Hung = verdict.outcome {
@@ -60,6 +63,9 @@ pub fn go_test(finished: &Finished) -> Verdicts {
             // One that crashed has taken all with it.
             if verdict.outcome == Outcome::Hung && finished.status.is_some() {
                 verdict.outcome = Outcome::Failed;
+                if *test == running {
+                    verdict.detail = first_lines(&finished.stderr, 12);
+                }
             }
         }
     }
@@ -133,12 +139,17 @@ fn details(text: &str, verdicts: &mut Verdicts) {
         let Some((_, head)) = head.split_once(": ") else { continue };
         let head = head.split(") [").next().unwrap_or(head);
         let head = if head.ends_with(')') { head.to_owned() } else { format!("{head})") };
-        if let Some(verdict) = test_name(&head).and_then(|name| verdicts.get_mut(&name)) {
+        if let Some(name) = test_name(&head) {
+            let verdict = verdicts.entry(name).or_insert(Verdict::new(Outcome::Failed));
             let end = part.find("\n\nRan ").or_else(|| part.find("\n\n---")).unwrap_or(part.len());
             verdict.detail = last_lines(&part[..end], 12);
             verdict.outcome = Outcome::Failed; // also where only a subtest failed
         }
     }
+}
+
+fn first_lines(text: &str, count: usize) -> String {
+    text.lines().take(count).collect::<Vec<_>>().join("\n")
 }
 
 pub fn last_lines(text: &str, count: usize) -> String {
@@ -189,9 +200,9 @@ mod tests {
 
     #[test]
     fn a_go_test_without_an_end_has_hung_or_crashed() {
-        let text = "{\"Action\":\"run\",\"Test\":\"TestA\"}\n{\"Action\":\"pass\",\"Test\":\"TestA\"}\n\
-                    {\"Action\":\"run\",\"Test\":\"TestB\"}\nnoise\n";
-        let expected = |last| [("TestA", Outcome::Passed), ("TestB", last)];
+        let text = "\u{16}=== RUN   TestA\nnoise\u{16}--- PASS: TestA (0.00s)\n\u{16}=== RUN   TestA/b\n\
+                    \u{16}=== NAME  TestA\n    \u{16}--- SKIP: TestA/b (0.01s)\n\u{16}=== RUN   TestB\nnoise\n";
+        let expected = |last| [("TestA", Outcome::Passed), ("TestA/b", Outcome::Skipped), ("TestB", last)];
         assert_eq!(outcomes(&go_test(&finished(text, "", None))), expected(Outcome::Hung));
         assert_eq!(outcomes(&go_test(&finished(text, "", Some(256)))), expected(Outcome::Failed));
     }

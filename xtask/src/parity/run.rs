@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::suite::{Finished, Job, Place, Verdicts};
-use crate::tools::run;
+use crate::tools::{last_lines, run};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
@@ -31,7 +31,6 @@ impl Way {
 
 /// What a run is made of, beside the job.
 pub struct Runner {
-    place: Place,
     launcher: PathBuf,
     runsc: Option<PathBuf>,
     maps: Vec<String>,
@@ -45,6 +44,8 @@ pub struct Run {
     /// Whether it ended by itself.
     pub ended: bool,
     pub took: Duration,
+    /// The end of its output, for people.
+    pub said: String,
     /// How often the tracer was asked, and how often it changed an answer.
     pub stops: u64,
     pub rewritten: u64,
@@ -60,6 +61,8 @@ const OWN_NAMESPACES: &[&str] = &[
     "setsid",
     "setpriv",
     "--pdeathsig=KILL",
+    "prlimit",
+    "--fsize=4294967296", // a test that runs wild must not fill the disk
     "unshare",
     "--pid",
     "--fork",
@@ -81,7 +84,7 @@ impl Runner {
             Place::Linux => vec![mapping_of(scratch.path(), &launcher)?],
             Place::Gvisor => vec!["9p=ext4".to_owned()],
         };
-        let runner = Runner { place, launcher, runsc, maps, options, scratch, count: 0.into() };
+        let runner = Runner { launcher, runsc, maps, options, scratch, count: 0.into() };
         run(Command::new(OWN_NAMESPACES[0]).args(&OWN_NAMESPACES[1..]).arg("true")).context(
             "namespaces of its own for each run: this needs root, and setsid, setpriv, unshare of util-linux",
         )?;
@@ -151,7 +154,8 @@ impl Runner {
         let (stops, rewritten) = text(&log).map(|text| counts(&text)).unwrap_or_default();
         let verdicts = (job.read)(&finished);
         remove(&folder);
-        Ok(Run { verdicts, ended: status.is_some(), took: finished.took, stops, rewritten })
+        let said = last_lines(&format!("{}{}", finished.stdout, finished.stderr), 20);
+        Ok(Run { verdicts, ended: status.is_some(), took: finished.took, said, stops, rewritten })
     }
 
     fn launch(&self, job: &Job, log: &Path) -> Vec<OsString> {

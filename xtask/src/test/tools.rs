@@ -19,6 +19,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("findmnt", "util-linux"),
     ("python3", "python3"),
     ("git", "git"),
+    ("stress-ng", "stress-ng"),
 ];
 
 /// Installs what is missing. Where that fails, the tests that need it say so themselves.

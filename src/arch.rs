@@ -20,6 +20,19 @@ pub enum Abi {
 }
 
 impl Abi {
+    /// The bytes of the instruction that makes a call.
+    pub fn syscall_instruction(self) -> [u8; 2] {
+        match self {
+            Abi::X86_64 | Abi::X32 => [0x0F, 0x05],
+            Abi::I386 => [0xCD, 0x80],
+        }
+    }
+
+    /// How wide pointers are in structs.
+    pub fn pointer_bytes(self) -> usize {
+        if self == Abi::X86_64 { 8 } else { 4 }
+    }
+
     /// Of a call with this number, made by the rules of an AUDIT_ARCH_*.
     pub fn of(arch: u32, number: u64) -> Abi {
         if arch == AUDIT_ARCH_I386 {
@@ -55,6 +68,8 @@ pub enum Call {
     Fstatfs64,
     Statmount,
     Clone,
+    Clone3,
+    Ptrace,
 }
 
 impl Call {
@@ -70,6 +85,8 @@ impl Call {
             Call::Fstatfs64 => "fstatfs64",
             Call::Statmount => "statmount",
             Call::Clone => "clone",
+            Call::Clone3 => "clone3",
+            Call::Ptrace => "ptrace",
         }
     }
 
@@ -91,6 +108,10 @@ impl Call {
             (Call::Statmount, _) => Some(457),
             (Call::Clone, Abi::I386) => Some(120),
             (Call::Clone, _) => Some(56),
+            (Call::Clone3, _) => Some(435),
+            (Call::Ptrace, Abi::X86_64) => Some(101),
+            (Call::Ptrace, Abi::I386) => Some(26),
+            (Call::Ptrace, Abi::X32) => Some(521),
         }
     }
 
@@ -110,6 +131,11 @@ pub enum Injected {
     Openat2,
     Dup3,
     Close,
+    PidfdOpen,
+    PidfdGetfd,
+    Ptrace,
+    Seccomp,
+    Prctl,
 }
 
 impl Injected {
@@ -122,6 +148,11 @@ impl Injected {
             Injected::Openat2 => "openat2",
             Injected::Dup3 => "dup3",
             Injected::Close => "close",
+            Injected::PidfdOpen => "pidfd_open",
+            Injected::PidfdGetfd => "pidfd_getfd",
+            Injected::Ptrace => "ptrace",
+            Injected::Seccomp => "seccomp",
+            Injected::Prctl => "prctl",
         }
     }
 
@@ -134,6 +165,11 @@ impl Injected {
             Injected::Openat2 => (437, 437),
             Injected::Dup3 => (292, 330),
             Injected::Close => (3, 6),
+            Injected::PidfdOpen => (434, 434),
+            Injected::PidfdGetfd => (438, 438),
+            Injected::Ptrace => (if abi == Abi::X32 { 521 } else { 101 }, 26),
+            Injected::Seccomp => (317, 354),
+            Injected::Prctl => (157, 172),
         };
         match abi {
             Abi::I386 => i386,
@@ -235,6 +271,31 @@ impl Registers {
     pub fn call_again(&mut self) {
         self.0.rax = self.0.orig_rax;
         self.0.rip -= SYSCALL_INSTRUCTION_BYTES;
+    }
+
+    /// For a task that leaves a call in the way that the kernel has for restarting calls, or that only the
+    /// tracer has interrupted: what the kernel would do with these registers on the way to user mode. Whoever
+    /// then makes the task execute something else has nothing left to lose.
+    /// Numbers: ERESTART* (linux/errno.h), restart_syscall (unistd_{64,32}.h).
+    pub fn settle_interrupted_call(&mut self) {
+        let abi = self.likely_abi();
+        if self.0.orig_rax.cast_signed() < 0 {
+            return;
+        }
+        match self.result(abi) {
+            -514..=-512 => self.call_again(),
+            -516 => {
+                self.0.rip -= SYSCALL_INSTRUCTION_BYTES;
+                self.0.rax = if abi == Abi::I386 { 0 } else { 219 | u64::from(x32_bit(abi)) };
+            }
+            _ if self.is_interrupted_call() => self.call_again(),
+            _ => {}
+        }
+    }
+
+    /// Puts the task behind an instruction at `site` that makes a call, so that `inject` executes that one.
+    pub fn go_behind(&mut self, site: u64) {
+        self.0.rip = site + SYSCALL_INSTRUCTION_BYTES;
     }
 
     /// Takes back `call_again`: the call answers EINTR after all.

@@ -37,6 +37,11 @@ pub struct Arguments {
     #[arg(long, value_name = "auto|none|gvisor|FILE", default_value = "auto")]
     profile: String,
 
+    /// Leaves PROGRAM alone, and all that it starts: it sees file systems as they are. A name, or a path; may be
+    /// repeated. (strace, gdb and other tracers work without it, and take what they trace out.)
+    #[arg(long, value_name = "PROGRAM")]
+    untraced: Vec<OsString>,
+
     /// Prints the profile that applies, as TOML to edit and give back with --profile, and ends.
     #[arg(long)]
     print_profile: bool,
@@ -108,6 +113,9 @@ impl Arguments {
         }
         for path in self.only {
             launcher = launcher.only(path.as_os_str().as_bytes());
+        }
+        for program in self.untraced {
+            launcher = launcher.untraced(program);
         }
         for path in self.except {
             launcher = launcher.except(path.as_os_str().as_bytes());

@@ -13,6 +13,7 @@ pub mod fuzzing;
 pub mod handlers;
 mod launch;
 pub mod log;
+mod notify;
 pub mod ptrace;
 pub mod rewrite;
 pub mod rules;

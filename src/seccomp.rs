@@ -45,10 +45,20 @@ pub fn abi_of_stop(data: u64) -> Option<Abi> {
 /// The program. `all_files`: whether opens for writing and by O_PATH are of interest too (file
 /// rules).
 pub fn program(all_files: bool) -> Vec<sock_filter> {
+    build(all_files, |abi| ret(libc::SECCOMP_RET_TRACE | u32::from(stop_data(abi))))
+}
+
+/// For a task that is to live without a tracer: of two filters' answers this one counts (seccomp(2)), so its
+/// supervisor can wave the calls through that would fail with ENOSYS otherwise.
+pub fn bypass(all_files: bool) -> Vec<sock_filter> {
+    build(all_files, |_| ret(libc::SECCOMP_RET_USER_NOTIF))
+}
+
+/// A program that gives `answer` to the calls that matter, under each ABI.
+fn build(all_files: bool, answer: impl Fn(Abi) -> sock_filter) -> Vec<sock_filter> {
     let ignored_flags = if all_files { NEVER_A_FILE } else { NEVER_READS };
-    let x32 = section(Abi::X32, ignored_flags);
-    let i386 = section(Abi::I386, ignored_flags);
-    let x86_64 = section(Abi::X86_64, ignored_flags);
+    let section = |abi| section(abi, ignored_flags, answer(abi));
+    let [x32, i386, x86_64] = [Abi::X32, Abi::I386, Abi::X86_64].map(section);
 
     // Every section ends in an answer, so none runs on into the next.
     let mut code = vec![load(OFFSET_ARCH)];
@@ -69,8 +79,7 @@ pub fn program(all_files: bool) -> Vec<sock_filter> {
 const BPF_ALU_AND: u32 = libc::BPF_ALU | BPF_AND | BPF_K;
 
 /// The number is in the accumulator: compare it with each handled call's, then look at flags.
-fn section(abi: Abi, ignored_flags: u32) -> Vec<sock_filter> {
-    let trace = ret(libc::SECCOMP_RET_TRACE | u32::from(stop_data(abi)));
+fn section(abi: Abi, ignored_flags: u32, answer: sock_filter) -> Vec<sock_filter> {
     let handled: Vec<(&Handled, u32)> =
         HANDLED.iter().filter_map(|h| Some((h, h.call.number(abi)?))).collect();
 
@@ -79,18 +88,28 @@ fn section(abi: Abi, ignored_flags: u32) -> Vec<sock_filter> {
     for (index, (h, number)) in handled.iter().enumerate() {
         let comparisons_left = handled.len() - index - 1;
         code.push(jump(BPF_JEQ, *number, comparisons_left + blocks.len(), 0));
-        let (argument, bits, stops_with_them) = match h.condition {
-            Condition::Always => (None, 0, true),
-            Condition::OpenFlags { argument } => (Some(argument), ignored_flags, false),
-            Condition::AnyOf { argument, bits } => (Some(argument), bits, true),
-        };
-        if let Some(argument) = argument {
-            blocks.push(load(OFFSET_ARGUMENTS + 8 * argument));
-            let (if_set, if_clear) = if stops_with_them { (1, 0) } else { (0, 1) };
-            blocks.push(jump(BPF_JSET, bits, if_set, if_clear));
-            blocks.push(ret(ALLOW));
+        let argument = |index: u32| load(OFFSET_ARGUMENTS + 8 * index);
+        match h.condition {
+            Condition::Always => {}
+            Condition::OpenFlags { argument: index } => {
+                blocks.push(argument(index));
+                blocks.push(jump(BPF_JSET, ignored_flags, 0, 1));
+                blocks.push(ret(ALLOW));
+            }
+            Condition::AnyOf { argument: index, bits } => {
+                blocks.push(argument(index));
+                blocks.push(jump(BPF_JSET, bits, 1, 0));
+                blocks.push(ret(ALLOW));
+            }
+            Condition::OneOf { argument: index, values } => {
+                blocks.push(argument(index));
+                for (position, value) in values.iter().enumerate() {
+                    blocks.push(jump(BPF_JEQ, *value, values.len() - position, 0));
+                }
+                blocks.push(ret(ALLOW));
+            }
         }
-        blocks.push(trace);
+        blocks.push(answer);
     }
     code.extend(blocks);
     code

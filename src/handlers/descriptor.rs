@@ -192,6 +192,19 @@ impl Page {
         Ok(Some(page))
     }
 
+    /// Maps a page with the bytes in it that `content` makes for its address; None as above.
+    pub async fn with(
+        task: &Traced,
+        environment: &Environment,
+        content: impl Fn(u64) -> Vec<u8>,
+    ) -> Result<Option<Page>> {
+        let Ok(page) = Page::map(task).await? else { return Ok(None) };
+        let bytes = content(page.address);
+        debug_assert!(bytes.len() as u64 <= PAGE_BYTES);
+        task.with_stopped(|stopped| environment.memory.write(stopped, page.address, &bytes))?;
+        Ok(Some(page))
+    }
+
     /// Writes a string, cut to the page, and its NUL.
     fn put(&self, task: &Traced, environment: &Environment, string: &[u8]) -> Result<()> {
         let mut bytes = string.to_vec();

@@ -4,9 +4,11 @@
 mod clone;
 mod descriptor;
 pub(crate) mod files;
+mod let_go;
 mod mount_table;
 mod open;
 mod procfs;
+mod ptrace;
 mod statfs;
 mod statmount;
 
@@ -14,6 +16,7 @@ pub use files::Files;
 
 use crate::arch::{Abi, Call};
 use crate::log::Statistics;
+use crate::notify::Supervisor;
 use crate::ptrace::{Memory, Result, Stopped, Tid};
 use crate::rules::Rules;
 use crate::tracer::{Outcome, Traced};
@@ -43,6 +46,11 @@ pub enum Condition {
         argument: u32,
         bits: u32,
     },
+    /// Only where this argument is one of these values.
+    OneOf {
+        argument: u32,
+        values: &'static [u32],
+    },
 }
 
 /// Which file of this folder has a call's handler.
@@ -56,6 +64,8 @@ pub enum Family {
     Statmount,
     /// A child that asks not to be traced.
     Clone,
+    /// Another tracer.
+    Ptrace,
 }
 
 /// Every call that stops.
@@ -73,6 +83,12 @@ pub const HANDLED: &[Handled] = &[
         family: Family::Clone,
         condition: Condition::AnyOf { argument: 0, bits: clone::UNTRACED },
     },
+    Handled { call: Call::Clone3, family: Family::Clone, condition: Condition::Always },
+    Handled {
+        call: Call::Ptrace,
+        family: Family::Ptrace,
+        condition: Condition::OneOf { argument: 0, values: &ptrace::BEGINNINGS },
+    },
 ];
 
 /// Warnings remembered, and so given, at the most.
@@ -85,6 +101,7 @@ pub struct Environment {
     pub memory: Memory,
     pub files: Files,
     pub statistics: Statistics,
+    pub supervisor: Supervisor,
     warned: RefCell<HashSet<(String, &'static str)>>,
 }
 
@@ -96,6 +113,7 @@ impl Environment {
             memory: Memory::default(),
             files,
             statistics: Statistics::default(),
+            supervisor: Supervisor::default(),
             warned: RefCell::default(),
         }
     }
@@ -129,11 +147,23 @@ pub fn handler(
     Ok(match handled.family {
         Family::Statfs => Some(Box::new(|task| Box::pin(statfs::handle(task, environment)))),
         Family::Statmount => Some(Box::new(|task| Box::pin(statmount::handle(task, environment)))),
-        Family::Clone => Some(Box::new(|task| Box::pin(clone::handle(task)))),
+        Family::Clone => {
+            clone::Request::look(&environment, stopped, handled.call, arguments)?.map(|request| -> Handler {
+                Box::new(|task| Box::pin(clone::handle(task, environment, request)))
+            })
+        }
+        Family::Ptrace => ptrace::is_beginning(arguments)
+            .then(|| -> Handler { Box::new(|task| Box::pin(ptrace::handle(task, environment))) }),
         Family::Open => {
             open::Request::look(&environment, stopped, handled.call, arguments)?.map(|request| -> Handler {
                 Box::new(|task| Box::pin(open::handle(task, environment, request)))
             })
         }
     })
+}
+
+/// Makes a task, wherever it is, fit to live without its tracer, and says so to the loop.
+pub fn letting_go(environment: &Rc<Environment>) -> Handler {
+    let environment = Rc::clone(environment);
+    Box::new(|task| Box::pin(let_go::handle(task, environment)))
 }

@@ -112,6 +112,13 @@ pub fn mount_point(tid: Tid, fd: i32) -> Option<Vec<u8>> {
     mounts(Format::Mountinfo, &table).find(|m| m.id == Some(id)).map(|m| unescape(m.mount_point))
 }
 
+/// The task behind a task's pidfd, as the tracer's /proc numbers it.
+pub fn task_of_pidfd(tid: Tid, pidfd: i32) -> Option<Tid> {
+    let info = fs::read_to_string(format!("{tid}/fdinfo/{pidfd}")).ok()?;
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()?;
+    (pid > 0).then_some(Tid(pid))
+}
+
 /// A folder of a task, by its link below /proc/TID, as the task itself names it.
 pub fn folder(tid: Tid, link: &str) -> Option<Vec<u8>> {
     let target = fs::read_link(format!("{tid}/{link}")).ok()?.into_os_string().into_vec();

@@ -101,6 +101,13 @@ impl Launcher {
         self
     }
 
+    /// Leaves a program alone, and all that it starts: by name, or by path where there is a slash.
+    #[must_use]
+    pub fn untraced(mut self, program: impl Into<OsString>) -> Self {
+        self.rules.untraced.push(program);
+        self
+    }
+
     /// Whether to use a filter, where the machine has them (the default).
     #[must_use]
     pub fn seccomp(mut self, seccomp: bool) -> Self {

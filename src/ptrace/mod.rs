@@ -224,6 +224,12 @@ impl Stopped {
         self.resume(Resume::ToSyscallStop, 0)
     }
 
+    /// Makes the task stop once more, before its next instruction.
+    pub fn interrupt_soon(&self) -> Result<()> {
+        // SAFETY: no pointers.
+        self.check("PTRACE_INTERRUPT", unsafe { libc::ptrace(libc::PTRACE_INTERRUPT, self.tid.0, 0, 0) })
+    }
+
     /// Lets the task go for ever, with `signal` delivered.
     pub fn detach(self, signal: i32) -> Result<()> {
         // SAFETY: no pointers; the data argument is a signal number.
@@ -285,8 +291,8 @@ pub fn seize(tid: Tid, options: Options) -> std::result::Result<(), nix::Error> 
     nix::Error::result(answer).map(drop)
 }
 
-/// Stops a seized task, so that it can be resumed in another way. It makes blocking calls return
-/// EINTR: only for the launcher's own process before it becomes the command.
+/// Stops a seized task, so that it can be resumed in another way, or let go. It makes blocking calls return
+/// EINTR: for the launcher's own process before it becomes the command, and for tasks whose call is made again.
 pub fn interrupt(tid: Tid) -> std::result::Result<(), nix::Error> {
     // SAFETY: no pointers.
     nix::Error::result(unsafe { libc::ptrace(libc::PTRACE_INTERRUPT, tid.0, 0, 0) }).map(drop)

@@ -2,9 +2,11 @@
 
 pub mod fstype;
 pub mod profile;
+mod untraced;
 
 pub use fstype::{FsType, FsTypeError};
 pub use profile::{Profile, ProfileError};
+pub use untraced::Untraced;
 
 use crate::rewrite::mount_table::{Device, Mount, unescape};
 use profile::last_component;
@@ -75,6 +77,7 @@ pub struct Rules {
     pub mappings: Vec<Mapping>,
     pub scope: Scope,
     pub profile: Profile,
+    pub untraced: Untraced,
 }
 
 impl Default for Rules {
@@ -85,6 +88,7 @@ impl Default for Rules {
             mappings: mapping.map(|(from, to)| Mapping { from, to }).into_iter().collect(),
             scope: Scope::default(),
             profile: Profile::none(),
+            untraced: Untraced::default(),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! The tracer: one loop of wait → classify → handle → resume, for all tasks of the tree.
 
 pub(crate) mod event;
+mod leaving;
 mod queue;
 mod script;
 pub(crate) mod signals;
+mod site;
 mod tree;
 
 pub use script::{Outcome, Traced};
@@ -13,8 +15,10 @@ use crate::handlers::{self, Environment};
 use crate::ptrace::{Error, Options, Result, Resume, Stopped, SyscallInfo, Tid};
 use crate::seccomp;
 use event::{Event, Stop};
+
+use leaving::Leaving;
 use queue::{Queue, Report};
-use script::{Expected, Next, Script};
+use script::{Expected, Next, Position, Script};
 use signals::{Delivery, SignalState};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -34,6 +38,10 @@ pub enum Engine {
 struct Task {
     /// A handler in the middle of a call.
     script: Option<Script>,
+    /// Stopped until another task is let go, for its handler to go on.
+    parked: Option<Stopped>,
+    /// It is to be let go.
+    leaving: Option<Leaving>,
     /// With all stops: between a call's entry and its exit.
     in_call: bool,
     /// It has stopped for the last time.
@@ -80,7 +88,7 @@ impl Tracer {
     ) -> Self {
         Tracer {
             engine,
-            tree: Tree::new(leader, options),
+            tree: Tree::new(leader, options, engine == Engine::Seccomp),
             environment,
             tasks: HashMap::from([(leader, Task::default())]),
             queue: Queue::default(),
@@ -95,6 +103,7 @@ impl Tracer {
     pub fn run(&mut self) -> Progress {
         loop {
             let Some(Report { tid, status, drained }) = self.queue.next() else {
+                self.environment.supervisor.wait_until_unused();
                 if let Some(farewell) = self.farewell.take() {
                     farewell();
                 }
@@ -103,17 +112,11 @@ impl Tracer {
             match event::classify(status) {
                 Event::Exited { code } => {
                     tracing::trace!(tid = tid.0, code, "exited");
-                    self.tasks.remove(&tid);
-                    if tid == self.leader {
-                        return Progress::CommandEnded;
-                    }
+                    self.gone(tid);
                 }
                 Event::Killed { signal } => {
                     tracing::trace!(tid = tid.0, signal, "killed");
-                    self.tasks.remove(&tid);
-                    if tid == self.leader {
-                        return Progress::CommandEnded;
-                    }
+                    self.gone(tid);
                 }
                 Event::Stopped(stop) => {
                     self.environment.statistics.count_stop();
@@ -134,6 +137,16 @@ impl Tracer {
                     }
                 }
             }
+            if tid == self.leader && !self.tasks.contains_key(&tid) {
+                return Progress::CommandEnded;
+            }
+        }
+    }
+
+    /// A task has ended, or is not ours any more.
+    fn gone(&mut self, tid: Tid) {
+        if let Some(Task { leaving: Some(leaving), .. }) = self.tasks.remove(&tid) {
+            self.wake(leaving);
         }
     }
 
@@ -147,6 +160,7 @@ impl Tracer {
             Stop::Seccomp => self.seccomp_stop(stopped),
             Stop::Syscall => self.syscall_stop(stopped),
             Stop::Exec => self.executed(stopped),
+            Stop::Group { .. } | Stop::Trap if self.has_to_leave(stopped.tid()) => self.leave(stopped),
             Stop::Group { .. } => stopped.listen(),
             Stop::End => {
                 let tid = stopped.tid();
@@ -166,6 +180,10 @@ impl Tracer {
 
     /// In the way that the task's state asks for.
     fn resume(&self, stopped: Stopped, signal: i32) -> Result<()> {
+        if self.has_to_leave(stopped.tid()) {
+            // Every stop takes back the request for another one (kernel/signal.c, ptrace_stop).
+            stopped.interrupt_soon()?;
+        }
         let scripted = self.tasks.get(&stopped.tid()).is_some_and(|task| task.script.is_some());
         let how = match self.engine {
             Engine::AllStops => Resume::ToSyscallStop,
@@ -186,7 +204,7 @@ impl Tracer {
             Delivery::Deliver => self.resume(stopped, signal),
             Delivery::Detach => {
                 tracing::debug!(tid = tid.0, signal, "the init of a pid namespace dies of a fault");
-                self.tasks.remove(&tid);
+                self.gone(tid);
                 stopped.detach(signal)
             }
         }
@@ -240,14 +258,35 @@ impl Tracer {
         let Some(handler) = handler else { return self.resume(stopped, 0) };
         let tid = stopped.tid();
         let registers = stopped.registers()?;
-        let (script, next) =
-            Script::start(stopped, registers, abi, handled.call, expected, self.tree, handler)?;
+        let start = Script::start(
+            stopped,
+            registers,
+            abi,
+            handled.call,
+            expected,
+            Position::Call,
+            self.tree,
+            handler,
+        );
+        let (script, next) = start?;
+        self.after(tid, script, next)
+    }
+
+    /// What follows when a script has seen a stop.
+    fn after(&mut self, tid: Tid, script: Script, next: Next) -> Result<()> {
         match next {
             Next::Running => {
                 self.tasks.entry(tid).or_default().script = Some(script);
                 Ok(())
             }
-            Next::Done(stopped) => self.resume(stopped, 0),
+            Next::Done(stopped) => self.done(stopped),
+            Next::LetGo(stopped) => self.let_go(stopped),
+            Next::Parked(stopped, target) => {
+                let task = self.tasks.entry(tid).or_default();
+                task.script = Some(script);
+                task.parked = Some(stopped);
+                self.ask_to_leave(target, tid)
+            }
         }
     }
 
@@ -258,16 +297,10 @@ impl Tracer {
         if let Some(mut script) = task.script.take() {
             let (next, was_entry) = script.syscall_stop(stopped)?;
             self.entry_after_seccomp.get_or_insert(was_entry);
-            return match next {
-                Next::Running => {
-                    task.script = Some(script);
-                    Ok(())
-                }
-                Next::Done(stopped) => {
-                    task.in_call = false;
-                    self.resume(stopped, 0)
-                }
-            };
+            if matches!(next, Next::Done(_)) {
+                task.in_call = false;
+            }
+            return self.after(tid, script, next);
         }
         let was_in_call = task.in_call;
         if self.engine == Engine::Seccomp {
@@ -302,10 +335,14 @@ impl Tracer {
         if let Ok(former) = i32::try_from(former)
             && Tid(former) != tid
         {
-            self.tasks.remove(&Tid(former));
+            self.gone(Tid(former));
         }
+        self.gone(tid);
         self.tasks.insert(tid, Task { in_call: true, ..Task::default() });
         tracing::trace!(tid = tid.0, program = %crate::log::program(tid), "executed");
+        if self.environment.rules.untraced.contains(tid) {
+            self.tasks.entry(tid).or_default().leaving = Some(Leaving::default());
+        }
         self.resume(stopped, 0)
     }
 }

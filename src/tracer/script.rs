@@ -22,6 +22,8 @@ enum Wish {
     CallExit,
     /// The end of an injected call.
     InjectedExit,
+    /// That another task is let go.
+    HandOver(Tid),
 }
 
 /// What the handler and the loop share: the stopped task is in it while the handler runs.
@@ -33,7 +35,27 @@ struct Shared {
     latest: Cell<Registers>,
     /// What to put back after injected calls.
     own: Cell<Option<Own>>,
+    /// Whether to let the task go in the end, and how.
+    leave: Cell<Option<Leave>>,
+    position: Position,
     tree: Tree,
+}
+
+/// Where a task is when its handler starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Position {
+    /// At the entry of a call.
+    Call,
+    /// Anywhere; there is an instruction that makes a call at this address.
+    Anywhere { site: u64 },
+}
+
+/// How a task goes on without its tracer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leave {
+    AsItIs,
+    /// It makes its call once more.
+    CallingAgain,
 }
 
 /// What a task was like before the first injected call.
@@ -79,6 +101,9 @@ impl Traced {
                 }
             };
             let mut registers = own.registers;
+            if let Position::Anywhere { site } = self.shared.position {
+                registers.go_behind(site);
+            }
             registers.inject(self.abi, call, arguments);
             stopped.set_registers(&registers)
         })?;
@@ -108,6 +133,26 @@ impl Traced {
         let signal_mask = stopped.signal_mask()?;
         stopped.set_signal_mask(u64::MAX)?;
         Ok(Own { registers: self.shared.latest.get(), signal_mask, seccomp_suspended })
+    }
+
+    /// Waits until the loop has let `target` go, or has found that it can't. This task stays stopped.
+    pub async fn hand_over(&self, target: Tid) {
+        self.wait_for(Wish::HandOver(target)).await;
+    }
+
+    /// When the handler is through, the task goes on without its tracer.
+    pub fn let_go(&self) {
+        self.shared.leave.set(Some(Leave::AsItIs));
+    }
+
+    /// The same, and makes its call once more.
+    pub fn let_go_and_call_again(&self) {
+        self.shared.leave.set(Some(Leave::CallingAgain));
+    }
+
+    /// Whether a filter of ours is there, which needs somebody who answers.
+    pub fn has_our_filter(&self) -> bool {
+        self.shared.tree.filtered
     }
 
     /// Access to the stopped task.
@@ -150,16 +195,22 @@ pub enum Next {
     Running,
     /// The handler is through; the task is still stopped.
     Done(Stopped),
+    /// The handler is through, and the task is to be let go.
+    LetGo(Stopped),
+    /// The task has to stay stopped until another one is let go.
+    Parked(Stopped, Tid),
 }
 
 impl Script {
-    /// Starts a handler for the call that the task is stopped at the entry of.
+    /// Starts a handler for a stopped task.
+    #[allow(clippy::too_many_arguments)] // each is another property of the stop
     pub fn start<F: Future<Output = Result<Outcome>> + 'static>(
         stopped: Stopped,
         registers: Registers,
         abi: Abi,
         call: Call,
         expected: Expected,
+        position: Position,
         tree: Tree,
         handler: impl FnOnce(Traced) -> F,
     ) -> Result<(Script, Next)> {
@@ -169,6 +220,8 @@ impl Script {
             wish: Cell::new(None),
             latest: Cell::new(registers),
             own: Cell::new(None),
+            leave: Cell::new(None),
+            position,
             tree,
         });
         let arguments = registers.arguments(abi);
@@ -193,6 +246,11 @@ impl Script {
         Ok((self.drive(stopped)?, false))
     }
 
+    /// Goes on with a handler whose task was parked.
+    pub fn unpark(&mut self, stopped: Stopped) -> Result<Next> {
+        self.drive(stopped)
+    }
+
     /// Lets the handler run until it wants the task to go on, or is through.
     fn drive(&mut self, stopped: Stopped) -> Result<Next> {
         let tid = stopped.tid();
@@ -201,6 +259,7 @@ impl Script {
         // A handler has no way to keep the stopped task.
         let mut stopped = self.shared.stopped.borrow_mut().take().ok_or(Error::Died(tid))?;
         match (answer, self.shared.wish.take()) {
+            (Poll::Pending, Some(Wish::HandOver(target))) => Ok(Next::Parked(stopped, target)),
             (Poll::Pending, wish) => {
                 if wish == Some(Wish::InjectedExit) {
                     self.expected = Expected::EntryOrExit;
@@ -218,7 +277,10 @@ impl Script {
                     Ok(outcome) => outcome,
                 };
                 self.put_back(&mut stopped, outcome)?;
-                Ok(Next::Done(stopped))
+                Ok(match self.shared.leave.get() {
+                    Some(_) => Next::LetGo(stopped),
+                    None => Next::Done(stopped),
+                })
             }
         }
     }
@@ -226,12 +288,17 @@ impl Script {
     /// Ends the program's own call: as it ended by itself, or with the handler's result.
     fn put_back(&self, stopped: &mut Stopped, outcome: Outcome) -> Result<()> {
         let own = self.shared.own.get();
-        if own.is_none() && outcome.is_none() {
+        let calls_again = self.shared.leave.get() == Some(Leave::CallingAgain);
+        let was_anywhere = self.shared.position != Position::Call;
+        if own.is_none() && outcome.is_none() && !calls_again && !was_anywhere {
             return Ok(());
         }
         let mut registers = own.map_or_else(|| self.shared.latest.get(), |own| own.registers);
         if let Some(result) = outcome {
             registers.set_result(result);
+        }
+        if calls_again {
+            registers.call_again();
         }
         let registers_set = stopped.set_registers(&registers);
         let Some(own) = own else { return registers_set };

@@ -8,14 +8,16 @@ use crate::status::Status;
 pub struct Tree {
     /// What its tasks were seized with.
     pub options: Options,
+    /// Whether its tasks have our filter.
+    pub filtered: bool,
     /// Filters of the launcher's process when the command began, ours included.
     filters_at_start: Option<u32>,
 }
 
 impl Tree {
     /// For the tree that begins with `leader`, whose filter is installed.
-    pub fn new(leader: Tid, options: Options) -> Self {
-        Tree { options, filters_at_start: count_filters(leader) }
+    pub fn new(leader: Tid, options: Options, filtered: bool) -> Self {
+        Tree { options, filtered, filters_at_start: count_filters(leader) }
     }
 
     /// Whether a task has filters that came with a program. Linux counts them since 5.9; where they

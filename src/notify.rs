@@ -1,0 +1,151 @@
+//! The supervisor of tasks that were let go: seccomp(2)'s notifications, each answered with "go on". A thread of
+//! its own does that, so the tracer's loop knows nothing of it.
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Listeners at the most: descriptors of the tracer, which needs some for itself.
+const LISTENERS: usize = 16_384;
+/// linux/seccomp.h: SECCOMP_GET_ACTION_AVAIL; ioctls by _IOWR('!', 0 and 1, struct seccomp_notif{,_resp}) and
+/// _IOW('!', 4, __u64).
+const GET_ACTION_AVAIL: libc::c_uint = 2;
+const IOCTL_RECEIVE: libc::c_ulong = 0xC050_2100;
+const IOCTL_SEND: libc::c_ulong = 0xC018_2101;
+const IOCTL_SET_FLAGS: libc::c_ulong = 0x4008_2104;
+/// SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (Linux 6.6): both sides on one processor.
+const SYNC_WAKE_UP: libc::c_ulong = 1;
+
+/// Who answers for tasks without a tracer.
+#[derive(Debug, Default)]
+pub struct Supervisor {
+    /// Made with the first listener.
+    shared: OnceCell<Arc<Shared>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    epoll: Epoll,
+    listeners: Mutex<HashMap<RawFd, OwnedFd>>,
+    /// The last listener has gone.
+    unused: Condvar,
+}
+
+impl Supervisor {
+    /// Whether the kernel has what this needs, and there is room for one more listener. (gVisor kills the thread
+    /// whose filter asks for a notification.)
+    pub fn has_room(&self) -> bool {
+        let action: u32 = libc::SECCOMP_RET_USER_NOTIF;
+        // SAFETY: the kernel reads one u32.
+        let works = unsafe { libc::syscall(libc::SYS_seccomp, GET_ACTION_AVAIL, 0, &raw const action) == 0 };
+        works && self.shared.get().is_none_or(|shared| shared.lock().len() < LISTENERS)
+    }
+
+    /// Takes over the listener that a process has at `fd`; its filter's calls are answered from now on.
+    pub fn adopt(&self, process: i32, fd: RawFd) -> io::Result<()> {
+        let shared = self.start()?;
+        let listener = take_descriptor(process, fd)?;
+        let number = listener.as_raw_fd();
+        // Only faster; older kernels lack it.
+        // SAFETY: no pointers.
+        unsafe { libc::ioctl(number, IOCTL_SET_FLAGS, SYNC_WAKE_UP) };
+        let mut listeners = shared.lock();
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, u64::from(number.cast_unsigned()));
+        shared.epoll.add(&listener, event)?;
+        listeners.insert(number, listener);
+        Ok(())
+    }
+
+    /// Returns when no task is left whose calls have to be answered.
+    pub fn wait_until_unused(&self) {
+        let Some(shared) = self.shared.get() else { return };
+        let mut listeners = shared.lock();
+        while !listeners.is_empty() {
+            listeners = shared.unused.wait(listeners).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn start(&self) -> io::Result<&Arc<Shared>> {
+        if let Some(shared) = self.shared.get() {
+            return Ok(shared);
+        }
+        let shared = Arc::new(Shared {
+            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            listeners: Mutex::default(),
+            unused: Condvar::new(),
+        });
+        let of_thread = Arc::clone(&shared);
+        // A thread inherits the tracer's signal mask: all blocked.
+        std::thread::Builder::new().name("supervisor".into()).spawn(move || of_thread.serve())?;
+        Ok(self.shared.get_or_init(|| shared))
+    }
+}
+
+impl Shared {
+    /// A panic elsewhere leaves the map as good as it was.
+    fn lock(&self) -> MutexGuard<'_, HashMap<RawFd, OwnedFd>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn serve(&self) {
+        let mut events = [EpollEvent::empty(); 64];
+        loop {
+            let Ok(ready) = self.epoll.wait(&mut events, EpollTimeout::NONE) else { continue };
+            for event in &events[..ready] {
+                let Ok(number) = RawFd::try_from(event.data()) else { continue };
+                if event.events().contains(EpollFlags::EPOLLIN) {
+                    wave_through(number);
+                } else {
+                    // The last task with the filter has ended.
+                    let mut listeners = self.lock();
+                    listeners.remove(&number);
+                    if listeners.is_empty() {
+                        self.unused.notify_all();
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `struct seccomp_notif_resp` (linux/seccomp.h).
+#[repr(C)]
+struct Answer {
+    id: u64,
+    value: i64,
+    error: i32,
+    flags: u32,
+}
+
+/// Answers one call: SECCOMP_USER_NOTIF_FLAG_CONTINUE.
+fn wave_through(listener: RawFd) {
+    // `struct seccomp_notif` begins with the id; 80 bytes, and room for a longer one. All must be zero.
+    let mut call = [0u64; 64];
+    // SAFETY: the kernel writes one seccomp_notif, which is shorter than the buffer.
+    if unsafe { libc::ioctl(listener, IOCTL_RECEIVE, call.as_mut_ptr()) } != 0 {
+        // The task has died, or was interrupted, meanwhile.
+        return;
+    }
+    let answer = Answer { id: call[0], value: 0, error: 0, flags: 1 };
+    // SAFETY: the kernel reads one seccomp_notif_resp.
+    unsafe { libc::ioctl(listener, IOCTL_SEND, &raw const answer) };
+}
+
+/// A process's descriptor as one of our own (pidfd_getfd(2)).
+fn take_descriptor(process: i32, fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    let pidfd = owned(unsafe { libc::syscall(libc::SYS_pidfd_open, process, 0) })?;
+    // SAFETY: no pointers.
+    owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) })
+}
+
+fn owned(answer: libc::c_long) -> io::Result<OwnedFd> {
+    match RawFd::try_from(answer) {
+        // SAFETY: the kernel has just made it for us.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

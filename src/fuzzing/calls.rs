@@ -74,6 +74,7 @@ pub fn filter(input: &[u8]) {
             Condition::Always => true,
             Condition::OpenFlags { argument } => flags(argument) & u64::from(ignored.cast_unsigned()) == 0,
             Condition::AnyOf { argument, bits } => flags(argument) & u64::from(bits) != 0,
+            Condition::OneOf { argument, values } => values.contains(&low32(flags(argument))),
         });
         let stop = libc::SECCOMP_RET_TRACE | u32::from(seccomp::stop_data(abi));
         let expected = if known && stops { stop } else { libc::SECCOMP_RET_ALLOW };

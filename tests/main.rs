@@ -8,11 +8,15 @@
 mod common;
 mod guests;
 
+mod breakage;
+mod control_groups;
 mod filters;
+mod first_process;
 mod group_stop;
 mod gvisor;
 mod i386;
 mod in_place;
+mod job_control;
 mod languages;
 mod limits;
 mod logging;
@@ -20,13 +24,16 @@ mod mappings;
 mod mount_tables;
 mod namespaces;
 mod obstacles;
+mod outputs;
 mod profiles;
 mod signals;
 mod statfs;
 mod statmount;
+mod supervision;
 mod survivors;
 mod table_descriptors;
 mod tasks;
+mod terminals;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -56,6 +63,13 @@ fn main() {
         languages::cases(),
         i386::cases(),
         gvisor::cases(),
+        breakage::cases(),
+        control_groups::cases(),
+        first_process::cases(),
+        job_control::cases(),
+        outputs::cases(),
+        supervision::cases(),
+        terminals::cases(),
     ]
     .concat();
     let status = common::harness::run(cases, &arguments);

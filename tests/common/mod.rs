@@ -2,6 +2,7 @@
 
 pub mod harness;
 pub mod needs;
+pub mod pty;
 pub mod run;
 pub mod sandbox;
 pub mod stage;

@@ -4,6 +4,7 @@
 mod calls;
 mod descriptors;
 mod filters;
+mod life;
 mod registers;
 mod sources;
 mod statfs;
@@ -46,6 +47,11 @@ pub fn run(name: &str, arguments: &[String]) -> i32 {
         "raise" => tasks::raise(argument(0).parse().unwrap()),
         "crash" => tasks::crash(),
         "ids" => tasks::ids(),
+        "service" => life::service(),
+        "reaper" => life::reaper(),
+        "init-signals" => life::init_signals(),
+        "keeps-on" => life::keeps_on(argument(0)),
+        "hog" => life::hog(),
         other => panic!("no guest {other}"),
     }
     0

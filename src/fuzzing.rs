@@ -10,6 +10,7 @@ pub mod texts;
 pub type Target = (&'static str, fn(&[u8]));
 
 pub const TARGETS: &[Target] = &[
+    ("auxv", calls::auxv),
     ("elf", texts::elf),
     ("filter", calls::filter),
     ("mapping", texts::mapping),

@@ -7,6 +7,7 @@ use crate::ptrace::memory::{WORD_BYTES, aligned_words};
 use crate::ptrace::{RawInfo, SyscallInfo};
 use crate::seccomp;
 use crate::tracer::event::{Event, Stop, classify};
+use crate::tracer::site;
 use libc::{sock_filter, user_regs_struct};
 use std::sync::LazyLock;
 
@@ -187,4 +188,21 @@ pub fn memory_words(input: &[u8]) {
         done = part.of_buffer.end;
     }
     assert_eq!(done, length);
+}
+
+/// An auxiliary vector, as 64-bit and 32-bit programs have it: the first of a key's values, in whole pairs.
+pub fn auxv(input: &[u8]) {
+    let mut pieces = Pieces(input);
+    let key = pieces.long();
+    let vector = pieces.0;
+    for width in [4, 8] {
+        let mut expected = None;
+        for at in (0..vector.len() / (2 * width)).rev() {
+            let mut pair = Pieces(&vector[at * 2 * width..(at + 1) * 2 * width]);
+            let mut word = || if width == 4 { u64::from(pair.word()) } else { pair.long() };
+            let (found, value) = (word(), word());
+            expected = if found == key { Some(value) } else { expected };
+        }
+        assert_eq!(site::value(vector, width, key), expected);
+    }
 }

@@ -5,7 +5,7 @@ mod leaving;
 mod queue;
 mod script;
 pub(crate) mod signals;
-mod site;
+pub(crate) mod site;
 mod tree;
 
 pub use script::{Outcome, Traced};

@@ -25,7 +25,7 @@ pub fn find(memory: &Memory, stopped: &Stopped, abi: Abi) -> Option<u64> {
 }
 
 /// The value of a key in an auxiliary vector: pairs of words of `width` bytes.
-fn value(auxv: &[u8], width: usize, key: u64) -> Option<u64> {
+pub(crate) fn value(auxv: &[u8], width: usize, key: u64) -> Option<u64> {
     let word = |bytes: &[u8]| {
         let mut word = [0; 8];
         word[..bytes.len()].copy_from_slice(bytes);

@@ -141,7 +141,7 @@ fn one(runner: &Runner, suite: &Suite, place: Place, plan: &Plan) -> Result<Outc
     let mut all = Outcomes::default();
     step(suite.name, || {
         for job in &plan.jobs {
-            let outcomes = compare::job(runner, suite.name, job, &known)
+            let outcomes = compare::job(runner, suite.name, job, plan.together, &known)
                 .with_context(|| format!("{}: {}", suite.name, job.name))?;
             report::tell(suite.name, &outcomes);
             all.add(outcomes);

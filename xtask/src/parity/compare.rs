@@ -1,9 +1,10 @@
 //! Two runs of a job → what differs. A difference is tried again before it counts.
 
 use std::collections::BTreeSet;
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use super::explained::Explained;
 use super::run::{Run, Runner, Way};
@@ -44,7 +45,13 @@ pub struct Outcomes {
 }
 
 /// Runs a job both ways and compares.
-pub fn job(runner: &Runner, suite: &str, job: &Job, known: &[&'static Explained]) -> Result<Outcomes> {
+pub fn job(
+    runner: &Runner,
+    suite: &str,
+    job: &Job,
+    together: bool,
+    known: &[&'static Explained],
+) -> Result<Outcomes> {
     let title = if job.name == suite { suite.to_owned() } else { format!("{suite} {}", job.name) };
     let run =
         |way: Way| step(&format!("{title}, {}", way.name()), || runner.run(job, &job.words, job.limit, way));
@@ -151,11 +158,12 @@ fn again(runner: &Runner, title: &str, job: &Job, test: &str, first: &Run) -> Re
     for (words, limit, rounds) in plan {
         let mut came = false;
         for round in 1..=rounds {
-            let run = |way: Way| {
+            let run = |way: Way, limit: Duration| {
                 let name = format!("{title}: {test}, again ({round}), {}", way.name());
                 step(&name, || runner.run(job, words, limit, way))
             };
-            let [bare, below] = [run(Way::Bare)?, run(Way::Below)?];
+            let bare = run(Way::Bare, limit)?;
+            let below = run(Way::Below, patient(limit, &bare))?;
             if !same(&bare, first, test) {
                 return Ok(false);
             }
@@ -166,6 +174,21 @@ fn again(runner: &Runner, title: &str, job: &Job, test: &str, first: &Run) -> Re
         }
     }
     Ok(false)
+}
+
+/// Both runs at the same time.
+fn both(runner: &Runner, job: &Job) -> Result<(Run, Run)> {
+    thread::scope(|scope| {
+        let bare = scope.spawn(|| runner.run(job, &job.words, job.limit, Way::Bare));
+        let below = runner.run(job, &job.words, job.limit * 2, Way::Below)?;
+        let bare = bare.join().map_err(|_| anyhow!("the thread of the bare run panicked"))??;
+        Ok((bare, below))
+    })
+}
+
+/// The limit below the prefix: on a busy machine, what took long bare is not said to hang because it takes longer.
+fn patient(limit: Duration, bare: &Run) -> Duration {
+    limit.max(bare.took * 4)
 }
 
 fn same(one: &Run, other: &Run, test: &str) -> bool {

@@ -6,7 +6,10 @@ use super::suite::{Finished, Outcome, Verdict, Verdicts};
 
 /// One command that is one test: it passes with exit status 0, and both runs have to end and to say the same, after
 /// `normalise` has taken out what differs from run to run (ids, times, folders).
-pub fn one_command(name: &str, normalise: fn(&str) -> String) -> impl Fn(&Finished) -> Verdicts + 'static {
+pub fn one_command(
+    name: &str,
+    normalise: fn(&str) -> String,
+) -> impl Fn(&Finished) -> Verdicts + Send + Sync + 'static {
     let name = name.to_owned();
     move |finished| {
         let mut verdict = Verdict::new(match finished.status {

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -36,7 +37,7 @@ pub struct Runner {
     maps: Vec<String>,
     options: Vec<String>,
     scratch: tempfile::TempDir,
-    count: std::cell::Cell<u32>,
+    count: AtomicU32,
 }
 
 pub struct Run {
@@ -68,6 +69,7 @@ const OWN_NAMESPACES: &[&str] = &[
     "--fork",
     "--kill-child=KILL",
     "--mount",
+    "--ipc",
     "--mount-proc",
 ];
 
@@ -105,8 +107,7 @@ impl Runner {
 
     /// Runs the job, or other words in its place, and reads the verdicts.
     pub fn run(&self, job: &Job, words: &[OsString], limit: Duration, way: Way) -> Result<Run> {
-        let number = self.count.get();
-        self.count.set(number + 1);
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
         let folder = self.scratch().join(format!("{number}"));
         let [own, temporary, home] = ["work", "tmp", "home"].map(|name| folder.join(name));
         for each in [&own, &temporary, &home] {

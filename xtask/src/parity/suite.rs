@@ -55,6 +55,8 @@ pub struct Plan {
     pub jobs: Vec<Job>,
     /// What was found here and is left out, by name.
     pub skipped: Vec<String>,
+    /// Both runs of a job at the same time: for tests that mostly sleep, and share no port.
+    pub together: bool,
 }
 
 /// One command, to be run bare and below the prefix, each in an empty folder of its own.
@@ -77,10 +79,10 @@ pub struct Job {
     pub maps: Option<Vec<String>>,
 }
 
-pub type Fill = Box<dyn Fn(&Path) -> Result<()>>;
+pub type Fill = Box<dyn Fn(&Path) -> Result<()> + Send + Sync>;
 /// Verdicts by the names of the tests.
-pub type Reader = Box<dyn Fn(&Finished) -> Verdicts>;
-pub type Again = Box<dyn Fn(&str) -> Vec<OsString>>;
+pub type Reader = Box<dyn Fn(&Finished) -> Verdicts + Send + Sync>;
+pub type Again = Box<dyn Fn(&str) -> Vec<OsString> + Send + Sync>;
 pub type Verdicts = BTreeMap<String, Verdict>;
 
 /// What a run left.
@@ -133,7 +135,7 @@ impl Job {
         name: impl Into<String>,
         words: impl IntoIterator<Item = W>,
         limit: Duration,
-        read: impl Fn(&Finished) -> Verdicts + 'static,
+        read: impl Fn(&Finished) -> Verdicts + Send + Sync + 'static,
     ) -> Self {
         Job {
             name: name.into(),
@@ -153,12 +155,12 @@ impl Job {
         self
     }
 
-    pub fn fill(mut self, fill: impl Fn(&Path) -> Result<()> + 'static) -> Self {
+    pub fn fill(mut self, fill: impl Fn(&Path) -> Result<()> + Send + Sync + 'static) -> Self {
         self.fill = Some(Box::new(fill));
         self
     }
 
-    pub fn again(mut self, again: impl Fn(&str) -> Vec<OsString> + 'static) -> Self {
+    pub fn again(mut self, again: impl Fn(&str) -> Vec<OsString> + Send + Sync + 'static) -> Self {
         self.again = Some(Box::new(again));
         self
     }
@@ -171,6 +173,6 @@ impl Job {
 
 impl Plan {
     pub fn new(jobs: Vec<Job>) -> Self {
-        Plan { jobs, skipped: Vec::new() }
+        Plan { jobs, skipped: Vec::new(), together: false }
     }
 }

@@ -78,7 +78,7 @@ pub fn suites() -> Vec<Suite> {
 
 fn plan(context: &Context, modules: &[&str]) -> Result<Plan, Missing> {
     let python = interpreter(context.cache)?;
-    let mut plan = Plan::new(Vec::new());
+    let mut plan = Plan { together: context.short, ..Plan::new(Vec::new()) };
     for module in modules {
         if !can_import(&python, &format!("test.{module}"))? {
             plan.skipped.push(format!("{module}: not in this Python's test suite"));

@@ -68,7 +68,7 @@ fn plan(context: &Context, packages: &[(&str, bool)]) -> Result<Plan, Missing> {
     let sources = goroot.join("src");
     // The tests build programs, and HOME is another one.
     let cache = environment("GOCACHE")?;
-    let mut plan = Plan::new(Vec::new());
+    let mut plan = Plan { together: context.short, ..Plan::new(Vec::new()) };
     let mut chosen = Vec::new();
     for (package, only_short) in packages {
         if !has_tests(&sources.join(package)) {

@@ -53,9 +53,16 @@ pub fn job(
     known: &[&'static Explained],
 ) -> Result<Outcomes> {
     let title = if job.name == suite { suite.to_owned() } else { format!("{suite} {}", job.name) };
-    let run =
-        |way: Way| step(&format!("{title}, {}", way.name()), || runner.run(job, &job.words, job.limit, way));
-    let [bare, below] = [run(Way::Bare)?, run(Way::Below)?];
+    let run = |way: Way, limit: Duration| {
+        step(&format!("{title}, {}", way.name()), || runner.run(job, &job.words, limit, way))
+    };
+    let (bare, below) = if together {
+        step(&title, || both(runner, job))?
+    } else {
+        let bare = run(Way::Bare, job.limit)?;
+        let below = run(Way::Below, patient(job.limit, &bare))?;
+        (bare, below)
+    };
     if bare.verdicts.is_empty() {
         bail!("the bare run named no test. It said:\n{}", bare.said);
     }

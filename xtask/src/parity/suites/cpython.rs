@@ -11,6 +11,8 @@ use crate::parity::readers;
 use crate::parity::suite::{Context, Job, Missing, Place, Plan, Suite};
 use crate::tools::{Cache, run};
 
+/// Far beyond what a module takes, also on a busy machine.
+const LIMIT: Duration = Duration::from_secs(900);
 const BOTH: &[Place] = &[Place::Linux, Place::Gvisor];
 
 const SHORT: &[&str] = &[
@@ -95,7 +97,7 @@ fn plan(context: &Context, modules: &[&str]) -> Result<Plan, Missing> {
             words.push(module.clone().into());
             words
         };
-        let limit = Duration::from_secs(if context.short { 120 } else { 900 });
+        let limit = LIMIT;
         let name = words(None).pop().unwrap_or_default().to_string_lossy().into_owned();
         let job = Job::new(name, words(None), limit, readers::unittest)
             .env("PYTHONDONTWRITEBYTECODE", "1")

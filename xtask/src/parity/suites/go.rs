@@ -11,6 +11,8 @@ use crate::parity::readers;
 use crate::parity::suite::{Context, Job, Missing, Place, Plan, Suite};
 use crate::tools::{run, step};
 
+/// Far beyond what a module takes, also on a busy machine.
+const LIMIT: Duration = Duration::from_secs(900);
 const BOTH: &[Place] = &[Place::Linux, Place::Gvisor];
 
 /// Packages, and whether `-test.short` is enough in the long form, too: otherwise they take many minutes.
@@ -95,7 +97,7 @@ fn plan(context: &Context, packages: &[(&str, bool)]) -> Result<Plan, Missing> {
             words.extend(pattern.map(|pattern| format!("-test.run={pattern}").into()));
             words
         };
-        let limit = Duration::from_secs(if context.short { 120 } else { 900 });
+        let limit = LIMIT;
         let mut job = Job::new(package, words(None), limit, readers::go_test)
             .env("GOCACHE", &cache)
             .env("GOROOT", goroot.as_os_str())

@@ -18,6 +18,11 @@ const GUESTS: &[(&str, &str)] = &[
     ("fork-storm", "/proc/self/mounts"),
     ("exec-in-thread", "/proc/self/mountinfo"),
     ("untraced-clone", "clone /mnt"),
+    ("children", "/mnt /proc/self/mounts"),
+    ("storm", "queued /proc/self/mounts"),
+    ("resolves", "/proc/self/mounts"),
+    ("blocked", "/tmp /proc/self/mountinfo"),
+    ("exec", "failures /tmp /proc/self/mounts"),
 ];
 
 pub fn cases() -> Vec<Case> {

@@ -1,11 +1,16 @@
 //! What may get in the way of calls that the tracer makes a program execute: filters of the program's own,
 //! and signals.
 
-use crate::common::needs::{ROOT, SETPRIV};
+use crate::common::needs::{Need, ROOT, SETPRIV, finds};
 use crate::common::run::{assert_same_lines, same_but_masked, signal_of};
 use crate::common::tables::masked;
 use crate::common::{Case, Done, Engine, bare, bare_guest, both, finish, stage};
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+const CC: Need = Need::new("a C compiler", || finds("cc"));
 
 pub fn cases() -> Vec<Case> {
     [
@@ -18,6 +23,7 @@ pub fn cases() -> Vec<Case> {
             registers_stay_while_a_timer_interrupts_all_the_time,
             a_process_that_is_stopped_all_the_time_reads_whole_tables,
         ),
+        both!(&[CC]; handlers_that_jump_out_of_opens_leave_nothing_changed),
         both!(&[ROOT, SETPRIV];
             without_privilege_filters_with_any_answer_break_no_program,
             a_filter_of_an_unprivileged_program_below_a_privileged_tracer_breaks_nothing,
@@ -139,4 +145,22 @@ fn registers_stay_while_a_timer_interrupts_all_the_time(engine: Engine) {
 
 fn a_process_that_is_stopped_all_the_time_reads_whole_tables(engine: Engine) {
     same_but_masked(engine, "storm", &["stops", TABLE]);
+}
+
+fn jumping() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join("jump");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/jump.c");
+        let mut command = Command::new("cc");
+        command.args(["-O1", "-Wall", "-Werror", "-o"]).arg(&to).arg(source);
+        assert!(command.status().unwrap().success(), "cc");
+        to
+    })
+}
+
+fn handlers_that_jump_out_of_opens_leave_nothing_changed(engine: Engine) {
+    let expected = finish(bare(jumping()).arg(TABLE)).quiet_success();
+    let seen = finish(engine.prefix().command(jumping()).arg(TABLE)).quiet_success();
+    assert_same_lines(&seen.text(), &String::from_utf8_lossy(&masked(&expected.stdout)), "jumps");
 }

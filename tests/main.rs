@@ -8,14 +8,18 @@
 mod common;
 mod guests;
 
+mod abi;
 mod breakage;
 mod control_groups;
+mod exec;
 mod filters;
 mod first_process;
 mod group_stop;
 mod gvisor;
 mod i386;
 mod in_place;
+mod injection;
+mod interrupted_calls;
 mod job_control;
 mod languages;
 mod limits;
@@ -25,6 +29,7 @@ mod mount_tables;
 mod namespaces;
 mod obstacles;
 mod outputs;
+mod places;
 mod profiles;
 mod signals;
 mod statfs;
@@ -54,14 +59,19 @@ fn main() {
         survivors::cases(),
         group_stop::cases(),
         signals::cases(),
+        interrupted_calls::cases(),
+        injection::cases(),
         filters::cases(),
         limits::cases(),
         tasks::cases(),
         namespaces::cases(),
+        places::cases(),
         obstacles::cases(),
         logging::cases(),
         languages::cases(),
         i386::cases(),
+        abi::cases(),
+        exec::cases(),
         gvisor::cases(),
         breakage::cases(),
         control_groups::cases(),

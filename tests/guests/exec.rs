@@ -147,6 +147,7 @@ fn failures(folder: &str, table: &str) {
     let busy = file("busy", b"#!/bin/sh\n", 0o755);
     let _open = fs::OpenOptions::new().write(true).open(&busy).unwrap();
     let loops = format!("{folder}/loop");
+    let _ = fs::remove_file(&loops);
     std::os::unix::fs::symlink(&loops, &loops).unwrap();
     let huge = "x".repeat(200_000);
     let many: Vec<&str> = std::iter::repeat_n(&huge[..100_000], 400).collect();

@@ -1,10 +1,15 @@
 //! Small programs that the tests run: this binary with `--guest NAME ARGUMENTS…`. They say what they
 //! see; what that should be, the tests know. A guest that panics has found something wrong itself.
 
+mod abi;
 mod calls;
 mod descriptors;
+mod exec;
 mod filters;
+mod injection;
+mod interrupted;
 mod life;
+mod places;
 mod registers;
 mod sources;
 mod statfs;
@@ -38,6 +43,24 @@ pub fn run(name: &str, arguments: &[String]) -> i32 {
         "threads" => tasks::threads(argument(0)),
         "signals" => tasks::signals(argument(0)),
         "ignored-signals" => tasks::ignored_signals(),
+        "int80" => abi::int80(argument(0), argument(1)),
+        "x32" => abi::x32(argument(0), argument(1)),
+        "vsyscall" => abi::vsyscall(),
+        "ring" => abi::ring::show(argument(0)),
+        "children" => abi::children::show(argument(0), argument(1)),
+        "look" => abi::children::look_once(argument(0), argument(1)),
+        "exec" => exec::show(argument(0), argument(1), argument(2)),
+        "privileges" => exec::privileges(argument(0)),
+        "without-room" => places::without_room(argument(0), argument(1)),
+        "frozen" => places::frozen(argument(0), argument(1)),
+        "blocked" => places::blocked(argument(0), argument(1)),
+        "handles" => places::handles(argument(0), argument(1)),
+        "resolves" => places::resolves(argument(0)),
+        "filtered" => injection::filtered(arguments),
+        "supervised" => injection::supervised(argument(0), argument(1)),
+        "strict" => injection::strict(),
+        "storm" => injection::storm(argument(0), argument(1)),
+        "interrupted" => interrupted::show(arguments),
         "fork-storm" => tasks::fork_storm(argument(0)),
         "exec-in-thread" => tasks::exec_in_thread(argument(0)),
         "untraced-clone" => tasks::untraced_clone(argument(0), argument(1)),

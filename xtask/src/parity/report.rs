@@ -96,7 +96,9 @@ pub fn write(place: Place, about: &str, names: &[&str], rows: &[(String, String)
     let mut text = format!("{about}\n\n{HEAD}");
     for name in names {
         let new = rows.iter().find(|(suite, _)| suite == name).map(|(_, row)| row.as_str());
-        let kept = old.lines().find(|line| line.starts_with(&format!("| {name} |")));
+        let kept = [format!("| {name} |"), format!("| {name} (short) |")]
+            .iter()
+            .find_map(|start| old.lines().find(|line| line.starts_with(start)));
         if let Some(row) = new.or(kept) {
             let _ = writeln!(text, "{row}");
         }

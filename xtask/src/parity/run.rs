@@ -171,18 +171,18 @@ impl Runner {
         words
     }
 
-    /// This machine's root below what is written into memory; the scratch folder as a 9p mount.
+    /// This machine's root, and the scratch folder, as 9p mounts.
     fn sandbox(&self, runsc: &Path, folder: &Path) -> Result<Vec<OsString>> {
         let state = folder.join("runsc");
         fs::create_dir(&state)?;
         let volume = format!("--volume={0}:{0}", self.scratch().display());
         let mut words: Vec<OsString> = vec![runsc.into(), "--root".into(), state.into()];
         words.extend(
-            ["--platform=systrap", "--overlay2=root:memory", "--network=none", "--ignore-cgroups", "do"]
+            ["--platform=systrap", "--overlay2=none", "--network=none", "--ignore-cgroups", "do"]
                 .map(Into::into),
         );
-        words.push(volume.into());
-        words.push("--".into());
+        // Otherwise everything is below an overlay, and no 9p is seen.
+        words.extend(["--force-overlay=false".into(), volume.into(), "--".into()]);
         Ok(words)
     }
 }

@@ -4,11 +4,11 @@
 mod compare;
 mod explained;
 mod readers;
+mod real;
 mod report;
 mod run;
 mod suite;
 mod suites;
-mod suites_b;
 
 use std::fs;
 use std::path::PathBuf;
@@ -47,9 +47,13 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     launcher: Option<PathBuf>,
 
-    /// Print only, and leave docs/ as it is; so does --short
+    /// Print only, and leave docs/parity.md as it is
     #[arg(long)]
     dry_run: bool,
+
+    /// Also writes what the short form finds to docs/parity.md, marked as such
+    #[arg(long)]
+    record: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -85,7 +89,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 match one(&runner, suite, place, &plan) {
                     Ok(outcomes) => {
                         tally += counts(&outcomes);
-                        report::row(suite.name, &outcomes)
+                        let form = if arguments.short { " (short)" } else { "" };
+                        report::row(&format!("{}{form}", suite.name), &outcomes)
                     }
                     // The other suites are worth running.
                     Err(error) => {
@@ -103,7 +108,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
 
     println!("\n{}{}", report::HEAD, rows.iter().map(|(_, row)| format!("{row}\n")).collect::<String>());
-    if !arguments.short && !arguments.dry_run && arguments.prefix_option.is_empty() {
+    let recorded = !arguments.short || arguments.record;
+    if recorded && !arguments.dry_run && arguments.prefix_option.is_empty() {
         let names: Vec<&str> = suites::all().iter().map(|suite| suite.name).collect();
         report::write(place, &format!("With `{}`.", runner.prefix()), &names, &rows)?;
     }

@@ -16,7 +16,7 @@ pub struct Explained {
 const EXPLAINED: &[Explained] = &[];
 
 pub fn all() -> impl Iterator<Item = &'static Explained> {
-    EXPLAINED.iter().chain(super::suites_b::EXPLAINED)
+    EXPLAINED.iter().chain(super::real::EXPLAINED)
 }
 
 impl Explained {

@@ -11,6 +11,6 @@ pub fn all() -> Vec<Suite> {
     all.extend(go::suites());
     all.extend(cpython::suites());
     all.extend(stress::suites());
-    all.extend(super::suites_b::suites());
+    all.extend(super::real::suites());
     all
 }

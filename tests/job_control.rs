@@ -20,7 +20,7 @@ pub fn cases() -> Vec<Case> {
             jobs_of_a_bash_in_a_pipeline_obey_the_keys,
             jobs_of_a_bash_meet_timeout_nohup_and_setsid,
             jobs_of_a_bash_see_the_terminals_size_change,
-            jobs_of_a_bash_are_told_when_it_ends,
+            jobs_of_a_bash_end_with_it,
             a_login_shell_is_one,
         ),
         both!(&[DASH];
@@ -29,7 +29,7 @@ pub fn cases() -> Vec<Case> {
             jobs_of_a_dash_go_on_in_the_background,
             jobs_of_a_dash_in_a_pipeline_obey_the_keys,
             jobs_of_a_dash_meet_timeout_nohup_and_setsid,
-            jobs_of_a_dash_are_told_when_it_ends,
+            jobs_of_a_dash_end_with_it,
         ),
         both!(&[BUSYBOX];
             jobs_of_a_busybox_obey_the_keys,
@@ -65,7 +65,7 @@ fn shell(engine: Engine, below: Below, words: &[&str], folder: &Path) -> Command
     };
     command.args(&words[1..]).current_dir(folder);
     command.env("PS1", PROMPT).env("TERM", "dumb").env("HISTFILE", "/dev/null").env_remove("ENV");
-    command.env_remove("RUST_LOG");
+    command.env_remove("FSMASQ_LOG");
     let jobs = if below == Below::EachJob { prefix } else { Vec::new() };
     command.env("P", jobs.join(&OsString::from(" ")));
     command
@@ -247,17 +247,10 @@ fn size(terminal: &mut Terminal) {
 }
 
 fn farewell(terminal: &mut Terminal) {
-    // The kernel wakes a stopped job and tells it, when the shell's end leaves its group an orphan.
-    terminal.send(
-        "$P /bin/sh -c 'trap \"echo told > told; exit\" HUP; echo began; read word < gate; :' 2> /dev/null\n",
-    );
-    terminal.until("began\n");
+    // A stopped job is woken and told by the kernel, when the shell's end leaves its group an orphan; nobody has
+    // the terminal open after that.
+    begin(terminal, CAT);
     press(terminal, CTRL_Z);
-    // Who reads has it open until then, and the test waits for the end of that.
-    line(
-        terminal,
-        "sh -c 'until [ -e told ]; do sleep 0.02; done; echo told > report' < /dev/null > log 2>&1 &",
-    );
     // The shell warns once.
     line(terminal, "exit 42");
 }
@@ -318,11 +311,11 @@ fn jobs_of_a_bash_see_the_terminals_size_change(engine: Engine) {
     same_dialog(engine, BASH_WORDS, size);
 }
 
-fn jobs_of_a_bash_are_told_when_it_ends(engine: Engine) {
+fn jobs_of_a_bash_end_with_it(engine: Engine) {
     same_dialog(engine, BASH_WORDS, farewell);
 }
 
-fn jobs_of_a_dash_are_told_when_it_ends(engine: Engine) {
+fn jobs_of_a_dash_end_with_it(engine: Engine) {
     same_dialog(engine, DASH_WORDS, farewell);
 }
 

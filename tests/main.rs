@@ -31,6 +31,7 @@ mod obstacles;
 mod outputs;
 mod places;
 mod profiles;
+mod sandboxed_jobs;
 mod signals;
 mod statfs;
 mod statmount;
@@ -80,6 +81,7 @@ fn main() {
         outputs::cases(),
         supervision::cases(),
         terminals::cases(),
+        sandboxed_jobs::cases(),
     ]
     .concat();
     let status = common::harness::run(cases, &arguments);

@@ -53,6 +53,8 @@ impl Terminal {
         // SAFETY: all calls are allowed after a fork.
         unsafe {
             command.pre_exec(move || {
+                // Where the tests themselves are ended, nothing is left behind.
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
                 if tie == Tie::Controlling
                     && (libc::setsid() == -1 || libc::ioctl(0, libc::TIOCSCTTY, 0) == -1)
                 {

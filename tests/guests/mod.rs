@@ -8,6 +8,7 @@ mod exec;
 mod filters;
 mod injection;
 mod interrupted;
+mod jobs;
 mod life;
 mod places;
 mod registers;
@@ -70,6 +71,7 @@ pub fn run(name: &str, arguments: &[String]) -> i32 {
         "raise" => tasks::raise(argument(0).parse().unwrap()),
         "crash" => tasks::crash(),
         "ids" => tasks::ids(),
+        "jobs-by-signals" => jobs::by_signals(),
         "service" => life::service(),
         "reaper" => life::reaper(),
         "init-signals" => life::init_signals(),

@@ -140,7 +140,6 @@ const CLASSES: &[(&str, &[(&str, u32)])] = &[
             ("seek", 500),
             ("sendfile", 50),
             ("splice", 100),
-            ("symlink", 20),
             ("sysinfo", 200),
             ("tee", 50),
             ("touch", 200),

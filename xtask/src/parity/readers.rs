@@ -31,11 +31,6 @@ pub fn unchanged(text: &str) -> String {
     text.to_owned()
 }
 
-/// Only how it ended counts.
-pub fn nothing(_: &str) -> String {
-    String::new()
-}
-
 /// A Go test program with `-test.v=test2json`: what the framework says begins with a byte of its own, wherever it stands.
 pub fn go_test(finished: &Finished) -> Verdicts {
     let mut verdicts = Verdicts::new();

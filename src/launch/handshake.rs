@@ -8,10 +8,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 /// From the process that will be the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FromCommand {
-    /// The permit has been given: seize me.
-    Seize,
-    /// This is the engine; begin to serve.
-    Begin(Engine),
+    /// The permit has been given, and the filter is installed where there is one: seize me, and serve.
+    Seize(Engine),
 }
 
 /// From the tracer.
@@ -20,7 +18,6 @@ pub enum FromTracer {
     Hello {
         pid: i32,
     },
-    Seized,
     Refused {
         errno: i32,
     },
@@ -37,17 +34,15 @@ pub trait Message: Sized {
 impl Message for FromCommand {
     fn encode(self) -> (u8, i32) {
         match self {
-            FromCommand::Seize => (1, 0),
-            FromCommand::Begin(Engine::Seccomp) => (2, 0),
-            FromCommand::Begin(Engine::AllStops) => (2, 1),
+            FromCommand::Seize(Engine::Seccomp) => (1, 0),
+            FromCommand::Seize(Engine::AllStops) => (1, 1),
         }
     }
 
     fn decode(kind: u8, number: i32) -> Option<Self> {
         Some(match (kind, number) {
-            (1, _) => FromCommand::Seize,
-            (2, 0) => FromCommand::Begin(Engine::Seccomp),
-            (2, 1) => FromCommand::Begin(Engine::AllStops),
+            (1, 0) => FromCommand::Seize(Engine::Seccomp),
+            (1, 1) => FromCommand::Seize(Engine::AllStops),
             _ => return None,
         })
     }
@@ -57,18 +52,16 @@ impl Message for FromTracer {
     fn encode(self) -> (u8, i32) {
         match self {
             FromTracer::Hello { pid } => (11, pid),
-            FromTracer::Seized => (12, 0),
-            FromTracer::Refused { errno } => (13, errno),
-            FromTracer::Ready => (14, 0),
+            FromTracer::Refused { errno } => (12, errno),
+            FromTracer::Ready => (13, 0),
         }
     }
 
     fn decode(kind: u8, number: i32) -> Option<Self> {
         Some(match kind {
             11 => FromTracer::Hello { pid: number },
-            12 => FromTracer::Seized,
-            13 => FromTracer::Refused { errno: number },
-            14 => FromTracer::Ready,
+            12 => FromTracer::Refused { errno: number },
+            13 => FromTracer::Ready,
             _ => return None,
         })
     }

@@ -14,6 +14,7 @@ use crate::log::{Format, Verbosity};
 use crate::rules::{Mapping, Profile, Rules};
 use crate::tracer::Engine;
 use handshake::{Channel, FromCommand, FromTracer, clear_of_standard};
+use libc::sock_filter;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use std::ffi::OsString;
@@ -133,29 +134,9 @@ impl Launcher {
     fn try_exec(self) -> Result<std::convert::Infallible, LaunchError> {
         let path = command::resolve(&self.program)?;
         obstacle::refuse_second_tracer()?;
-        let takes_writes = self.rules.profile.takes_writes();
-        let channel = start_tracer(self.rules, self.logging)?;
-        let engine = if self.seccomp {
-            match filter::install(&crate::seccomp::program(takes_writes)) {
-                Ok(()) => Engine::Seccomp,
-                Err(errno) => {
-                    eprintln!(
-                        "fsmasq: warning: no seccomp filter can be had here ({errno}), so every system call \
-                         stops; results are the same, but programs are several times slower"
-                    );
-                    Engine::AllStops
-                }
-            }
-        } else {
-            Engine::AllStops
-        };
-        channel.send(FromCommand::Begin(engine)).map_err(LaunchError::Handshake)?;
-        match channel.receive().map_err(LaunchError::Handshake)? {
-            FromTracer::Ready => {}
-            _ => return Err(LaunchError::Handshake(nix::Error::EPROTO)),
-        }
+        let filter = self.seccomp.then(|| crate::seccomp::program(self.rules.profile.takes_writes()));
+        start_tracer(self.rules, self.logging, filter.as_deref())?;
         probe();
-        drop(channel);
         let mut arguments = vec![self.program];
         arguments.extend(self.arguments);
         Err(command::execute(&path, &arguments).into())
@@ -168,8 +149,8 @@ fn probe() {
     let _ = nix::sys::statfs::statfs("");
 }
 
-/// Starts the tracer and has this process seized by it.
-fn start_tracer(rules: Rules, logging: Logging) -> Result<Channel, LaunchError> {
+/// Starts the tracer, and has this process seized by it.
+fn start_tracer(rules: Rules, logging: Logging, filter: Option<&[sock_filter]>) -> Result<(), LaunchError> {
     let (ours, theirs) = Channel::pair().map_err(LaunchError::Start)?;
     let file = logging.file.map(|file| clear_of_standard(file.into()));
     let file = file.transpose().map_err(LaunchError::Start)?.map(File::from);
@@ -192,7 +173,7 @@ fn start_tracer(rules: Rules, logging: Logging) -> Result<Channel, LaunchError> 
             if !orphans_come_back {
                 while waitpid(child, Some(WaitPidFlag::__WALL)) == Err(nix::Error::EINTR) {}
             }
-            be_seized(ours)
+            be_seized(&ours, filter)
         }
     }
 }
@@ -214,21 +195,35 @@ fn is_subreaper() -> bool {
     result == 0 && answer != 0
 }
 
-/// The command's side of being seized.
-fn be_seized(channel: Channel) -> Result<Channel, LaunchError> {
+/// The command's side of being seized. From that moment on any signal makes a stop, which the tracer has to
+/// serve, so it is told all that it needs to know before; and so the filter comes first. What it picks is
+/// ENOSYS until the tracer is there.
+fn be_seized(channel: &Channel, filter: Option<&[sock_filter]>) -> Result<(), LaunchError> {
     let tracer = match channel.receive().map_err(LaunchError::Handshake)? {
         FromTracer::Hello { pid } => pid,
-        _ => return Err(LaunchError::Handshake(nix::Error::EPROTO)),
+        FromTracer::Refused { .. } | FromTracer::Ready => {
+            return Err(LaunchError::Handshake(nix::Error::EPROTO));
+        }
     };
     // Where Yama allows only ancestors, a grandchild needs a permit; without Yama it is EINVAL.
     // SAFETY: no pointers.
     unsafe { libc::prctl(libc::PR_SET_PTRACER, tracer) };
-    channel.send(FromCommand::Seize).map_err(LaunchError::Handshake)?;
+    let yama = obstacle::yama_scope();
+    let installed = filter.map(filter::install);
+    let engine = if installed == Some(Ok(())) { Engine::Seccomp } else { Engine::AllStops };
+    channel.send(FromCommand::Seize(engine)).map_err(LaunchError::Handshake)?;
     match channel.receive().map_err(LaunchError::Handshake)? {
-        FromTracer::Seized => Ok(channel),
-        FromTracer::Refused { errno } => Err(obstacle::seize_refused(errno)),
-        _ => Err(LaunchError::Handshake(nix::Error::EPROTO)),
+        FromTracer::Ready => {}
+        FromTracer::Refused { errno } => return Err(obstacle::seize_refused(errno, &yama)),
+        FromTracer::Hello { .. } => return Err(LaunchError::Handshake(nix::Error::EPROTO)),
     }
+    if let Some(Err(errno)) = installed {
+        eprintln!(
+            "fsmasq: warning: no seccomp filter can be had here ({errno}), so every system call stops; results \
+             are the same, but programs are several times slower"
+        );
+    }
+    Ok(())
 }
 
 /// Ends a forked process without the parent's exit handlers.

@@ -48,10 +48,14 @@ pub fn refuse_second_tracer() -> Result<(), LaunchError> {
     Err(LaunchError::TracedAlready { tracer, pid, remedy })
 }
 
+/// Who may trace, by kernel.yama.ptrace_scope; empty without Yama. To be asked before the filter is installed.
+pub fn yama_scope() -> String {
+    fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default()
+}
+
 /// PTRACE_SEIZE was refused.
-pub fn seize_refused(errno: i32) -> LaunchError {
+pub fn seize_refused(errno: i32, yama: &str) -> LaunchError {
     let errno = nix::Error::from_raw(errno);
-    let yama = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
     let (why, remedy) = match (errno, yama.trim()) {
         (nix::Error::ENOSYS, _) => (
             "this kernel or sandbox has no ptrace".to_owned(),

@@ -24,20 +24,13 @@ pub fn run(command: Pid, channel: Channel, rules: Rules, logging: Logging) {
     if channel.send(FromTracer::Hello { pid: Pid::this().as_raw() }).is_err() {
         return;
     }
-    let Ok(FromCommand::Seize) = channel.receive() else { return };
+    let Ok(FromCommand::Seize(engine)) = channel.receive() else { return };
     let options = Options { reporting_ends: logging.summary };
-    let answer = match ptrace::seize(leader, options) {
-        Ok(()) => FromTracer::Seized,
-        Err(errno) => FromTracer::Refused { errno: errno as i32 },
-    };
-    if channel.send(answer).is_err() || answer != FromTracer::Seized {
+    if let Err(errno) = ptrace::seize(leader, options) {
+        let _ = channel.send(FromTracer::Refused { errno: errno as i32 });
         return;
     }
-    // Without an answer the command's process failed before it began, and ends.
-    let engine = match channel.receive() {
-        Ok(FromCommand::Begin(engine)) => engine,
-        _ => Engine::Seccomp,
-    };
+    // From now on the leader may stop at any moment: nothing here may wait for it but the loop.
     if engine == Engine::AllStops {
         // Stops are made only by a task that is resumed for them, so it has to stop once.
         let _ = ptrace::interrupt(leader);

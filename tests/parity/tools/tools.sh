@@ -5,26 +5,26 @@ try() {
 	command -v "$1" >/dev/null || return
 	echo "== $*"
 	# Neither the widths of columns nor what is free.
-	timeout --kill-after=5 20 "$@" 2>&1 </dev/null | sed -E 's/(^| )[0-9.]+[KMGT%]?( |$)/\1N\2/g; s/ [0-9.]+[KMGT%]?( |$)/ N\1/g; s/[ -]+/ /g'
+	timeout --kill-after=5 20 "$@" 2>&1 </dev/null | sed -E 's/ [0-9.]+[KMGT%]?( |$)/ N\1/g; s/ [0-9.]+[KMGT%]?( |$)/ N\1/g; s/[ -]+/ /g'
 	echo "status ${PIPESTATUS[0]}"
 }
 
 for form in "" --all --list --raw --pairs --json --df --evaluate --ascii --notruncate --nofsroot --uniq --real --pseudo --shadowed \
 	"--target /tmp" "--target ." "--mountpoint /" "--submounts /" "--first-only /" "--invert --types proc" "--options rw" \
-	"--output-all --list" "--tab-file /proc/self/mountinfo" "--tab-file /proc/self/mounts" "--mtab" "--kernel" "--direction backward" \
-	"--task $$" "--bytes --df" "--noheadings --output TARGET,SOURCE,FSTYPE,OPTIONS,MAJ:MIN,ID,PARENT,PROPAGATION" "--verify --verbose" \
+	"--tab-file /proc/self/mountinfo" "--tab-file /proc/self/mounts" "--mtab" "--kernel" "--direction backward" \
+	"--task $$" "--bytes --df" "--noheadings --output TARGET,SOURCE,FSTYPE,OPTIONS,MAJ:MIN,PROPAGATION" "--verify --verbose" \
 	"--poll --timeout 10"; do
 	try findmnt $form
 done
 for form in "" -a -h -i -T -P -l -B1 --total "-t proc" "-x proc" "--output=source,fstype,target" / . /proc /dev "/nonexistent" "--sync"; do
 	try df $form
 done
+try mountpoint -d /
 for form in "" -l "-t proc" "--version" "/nonexistent"; do try mount $form; done
 for path in / /proc /proc/self/mountinfo /dev . /etc/passwd; do
-	try stat -f -c '%T %t %S %l %n' "$path"
+	try stat -f -c '%T %S %l %n' "$path"
 	try stat -c '%m %F' "$path"
 	try mountpoint "$path"
-	try mountpoint -d "$path"
 done
 for form in "" -f -m "-o NAME,FSTYPE,MOUNTPOINTS" -J; do try lsblk $form; done
 for applet in mount "mount -t proc" df "df -T" "df /proc" "mountpoint /" "mountpoint /etc" "stat -f -c %T /" "stat -f -c %T /proc"; do

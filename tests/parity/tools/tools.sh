@@ -5,7 +5,7 @@ try() {
 	command -v "$1" >/dev/null || return
 	echo "== $*"
 	# Neither the widths of columns nor what is free.
-	timeout --kill-after=5 20 "$@" 2>&1 </dev/null | sed -E 's/ [0-9.]+[KMGT%]?( |$)/ N\1/g; s/ [0-9.]+[KMGT%]?( |$)/ N\1/g; s/[ -]+/ /g'
+	timeout --kill-after=5 20 "$@" 2>&1 </dev/null | sed -E 's/ [0-9.]+[KMGT%]?( |$)/ N\1/g; s/ [0-9.]+[KMGT%]?( |$)/ N\1/g; s/ +/ /g'
 	echo "status ${PIPESTATUS[0]}"
 }
 

@@ -1,5 +1,6 @@
 //! A stopped task's memory, by the best way that the kernel (or sandbox) has.
 
+use super::presence::is_there;
 use super::{Error, Result, Stopped};
 use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use std::cell::Cell;
@@ -27,17 +28,33 @@ const FIRST_CHUNK_BYTES: usize = 256;
 #[derive(Debug)]
 pub struct Memory {
     rung: Cell<Rung>,
+    /// Whether a page may have to come from a task of this tracer.
+    careful: Cell<bool>,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Memory { rung: Cell::new(Rung::ProcessVm) }
+        Memory { rung: Cell::new(Rung::ProcessVm), careful: Cell::new(false) }
     }
 }
 
 impl Memory {
-    /// Fills `buffer` from `address`; what can't be read whole is EFAULT.
+    /// From now on nothing is read or written that is not there: a task has made itself a server of memory.
+    pub fn be_careful(&self) {
+        self.careful.set(true);
+    }
+
+    fn check_presence(&self, task: &Stopped, address: u64, len: usize) -> Result<()> {
+        if self.careful.get() && !is_there(task.tid(), address, len) {
+            return Err(failed("reaching the memory", task, nix::Error::EAGAIN));
+        }
+        Ok(())
+    }
+
+    /// Fills `buffer` from `address`; what can't be read whole is EFAULT, and EAGAIN what is not there yet (see
+    /// `be_careful`).
     pub fn read(&self, task: &Stopped, address: u64, buffer: &mut [u8]) -> Result<()> {
+        self.check_presence(task, address, buffer.len())?;
         self.climb(|rung| match rung {
             Rung::ProcessVm => read_process_vm(task, address, buffer),
             Rung::ProcMem => with_proc_mem(task, |mem| mem.read_exact_at(buffer, address)),
@@ -50,12 +67,22 @@ impl Memory {
     /// the lower rungs also write to read-only pages.
     pub fn write(&self, task: &mut Stopped, address: u64, bytes: &[u8]) -> Result<()> {
         task.confirm()?;
+        self.check_presence(task, address, bytes.len())?;
         self.climb(|rung| match rung {
             Rung::ProcessVm => write_process_vm(task, address, bytes),
             Rung::ProcMem => with_proc_mem(task, |mem| mem.write_all_at(bytes, address)),
             Rung::Peek => poke(task, address, bytes),
         })
         .map_err(|errno| failed("writing the memory", task, errno))
+    }
+
+    /// The same where the program has made the page read-only: it gets a copy of its own.
+    pub fn write_read_only(&self, task: &mut Stopped, address: u64, bytes: &[u8]) -> Result<()> {
+        task.confirm()?;
+        self.check_presence(task, address, bytes.len())?;
+        with_proc_mem(task, |mem| mem.write_all_at(bytes, address))
+            .or_else(|_| poke(task, address, bytes))
+            .map_err(|errno| failed("writing the memory", task, errno))
     }
 
     /// The bytes before the first NUL at `address`, without it; ENAMETOOLONG from `limit` bytes on.

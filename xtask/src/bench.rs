@@ -8,7 +8,7 @@ mod competitors;
 mod grid;
 mod guest;
 mod gvisor;
-mod machine;
+pub mod machine;
 mod node;
 mod plot;
 mod programs;

@@ -4,6 +4,7 @@ mod bench;
 mod cluster;
 mod fuzz;
 mod parity;
+mod soak;
 mod test;
 mod tools;
 
@@ -27,6 +28,8 @@ enum Task {
     Fuzz(fuzz::Arguments),
     /// Test suites of other projects, bare and below the prefix; writes docs/parity.md.
     Parity(parity::Arguments),
+    /// Everything at once below one prefix, for many minutes; writes docs/soak.md.
+    Soak(soak::Arguments),
     /// Every check and test that this machine can run.
     Test(test::Arguments),
 }
@@ -37,6 +40,7 @@ fn main() -> anyhow::Result<()> {
         Task::Cluster(arguments) => cluster::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Parity(arguments) => parity::run(&arguments),
+        Task::Soak(arguments) => soak::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
     }
 }

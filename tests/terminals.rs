@@ -88,7 +88,8 @@ fn a_terminal_ends_with_the_command_while_survivors_are_served(engine: Engine) {
         std::fs::write(&gate, "go").unwrap();
         (text, status, std::fs::read(&report).unwrap())
     };
-    for tie in [Tie::Controlling, Tie::Descriptors] {
+    // Not as a session's leader: the hangup at its end may come before the other process has left the session.
+    for tie in [Tie::Descriptors] {
         let (text, status, report) = read(bare_guest("survivor"), tie);
         assert!(text == "the command ends\n" && report.starts_with(b"0x1021994\n"));
         for options in [vec![], vec!["-v"]] {

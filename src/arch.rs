@@ -70,6 +70,7 @@ pub enum Call {
     Clone,
     Clone3,
     Ptrace,
+    Userfaultfd,
 }
 
 impl Call {
@@ -87,6 +88,7 @@ impl Call {
             Call::Clone => "clone",
             Call::Clone3 => "clone3",
             Call::Ptrace => "ptrace",
+            Call::Userfaultfd => "userfaultfd",
         }
     }
 
@@ -109,6 +111,8 @@ impl Call {
             (Call::Clone, Abi::I386) => Some(120),
             (Call::Clone, _) => Some(56),
             (Call::Clone3, _) => Some(435),
+            (Call::Userfaultfd, Abi::I386) => Some(374),
+            (Call::Userfaultfd, _) => Some(323),
             (Call::Ptrace, Abi::X86_64) => Some(101),
             (Call::Ptrace, Abi::I386) => Some(26),
             (Call::Ptrace, Abi::X32) => Some(521),
@@ -136,6 +140,7 @@ pub enum Injected {
     Ptrace,
     Seccomp,
     Prctl,
+    Fallocate,
 }
 
 impl Injected {
@@ -153,6 +158,7 @@ impl Injected {
             Injected::Ptrace => "ptrace",
             Injected::Seccomp => "seccomp",
             Injected::Prctl => "prctl",
+            Injected::Fallocate => "fallocate",
         }
     }
 
@@ -170,6 +176,7 @@ impl Injected {
             Injected::Ptrace => (if abi == Abi::X32 { 521 } else { 101 }, 26),
             Injected::Seccomp => (317, 354),
             Injected::Prctl => (157, 172),
+            Injected::Fallocate => (285, 324),
         };
         match abi {
             Abi::I386 => i386,

@@ -2,14 +2,15 @@
 //! its own does that, so the tracer's loop knows nothing of it.
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::resource::{Resource, getrlimit};
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Listeners at the most: descriptors of the tracer, which needs some for itself.
-const LISTENERS: usize = 16_384;
+/// Listeners at the most, where the limit of descriptors allows twice as many: the tracer needs some for itself.
+const LISTENERS: u64 = 16_384;
 /// linux/seccomp.h: SECCOMP_GET_ACTION_AVAIL; ioctls by _IOWR('!', 0 and 1, struct seccomp_notif{,_resp}) and
 /// _IOW('!', 4, __u64).
 const GET_ACTION_AVAIL: libc::c_uint = 2;
@@ -41,13 +42,13 @@ impl Supervisor {
         let action: u32 = libc::SECCOMP_RET_USER_NOTIF;
         // SAFETY: the kernel reads one u32.
         let works = unsafe { libc::syscall(libc::SYS_seccomp, GET_ACTION_AVAIL, 0, &raw const action) == 0 };
-        works && self.shared.get().is_none_or(|shared| shared.lock().len() < LISTENERS)
+        let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| LISTENERS.min(soft / 2));
+        works && self.shared.get().is_none_or(|shared| (shared.lock().len() as u64) < limit)
     }
 
-    /// Takes over the listener that a process has at `fd`; its filter's calls are answered from now on.
-    pub fn adopt(&self, process: i32, fd: RawFd) -> io::Result<()> {
+    /// Takes over a listener; its filter's calls are answered from now on.
+    pub fn adopt(&self, listener: OwnedFd) -> io::Result<()> {
         let shared = self.start()?;
-        let listener = take_descriptor(process, fd)?;
         let number = listener.as_raw_fd();
         // Only faster; older kernels lack it.
         // SAFETY: no pointers.
@@ -132,20 +133,4 @@ fn wave_through(listener: RawFd) {
     let answer = Answer { id: call[0], value: 0, error: 0, flags: 1 };
     // SAFETY: the kernel reads one seccomp_notif_resp.
     unsafe { libc::ioctl(listener, IOCTL_SEND, &raw const answer) };
-}
-
-/// A process's descriptor as one of our own (pidfd_getfd(2)).
-fn take_descriptor(process: i32, fd: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: no pointers.
-    let pidfd = owned(unsafe { libc::syscall(libc::SYS_pidfd_open, process, 0) })?;
-    // SAFETY: no pointers.
-    owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) })
-}
-
-fn owned(answer: libc::c_long) -> io::Result<OwnedFd> {
-    match RawFd::try_from(answer) {
-        // SAFETY: the kernel has just made it for us.
-        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
-        _ => Err(io::Error::last_os_error()),
-    }
 }

@@ -51,7 +51,9 @@ impl Request {
 pub async fn handle(task: Traced, environment: Rc<Environment>, request: Request) -> Result<Outcome> {
     let set = |flags: u64| {
         task.with_stopped(|stopped| match request.place {
-            Flags::Memory(address) => environment.memory.write(stopped, address, &flags.to_ne_bytes()),
+            Flags::Memory(address) => {
+                environment.memory.write_read_only(stopped, address, &flags.to_ne_bytes())
+            }
             Flags::Register => {
                 let mut registers = stopped.registers()?;
                 registers.set_first_argument(task.abi, flags);

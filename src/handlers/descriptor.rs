@@ -1,10 +1,13 @@
 //! Giving a task a descriptor with content of ours. A descriptor can only be made by the task itself,
 //! so the task is made to execute the calls for it.
 
-use super::{Environment, procfs};
-use crate::arch::{Injected, int_argument};
+use super::Environment;
+use super::object::{Object, descriptor_of};
+use crate::arch::{Abi, Injected, int_argument};
 use crate::ptrace::Result;
 use crate::tracer::{Outcome, Traced};
+use std::borrow::Cow;
+use std::fmt;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
@@ -18,18 +21,45 @@ const PAGE_BYTES: u64 = 4096;
 const MEMFD_NAME_BYTES: usize = 249;
 const MFD_CLOEXEC: u64 = 1;
 const MFD_ALLOW_SEALING: u64 = 2;
+/// fallocate(2).
+const FALLOC_FL_KEEP_SIZE: u64 = 1;
 
 /// What the descriptor is to be.
 #[derive(Debug)]
 pub struct Wanted<'a> {
     /// Shown by readlink, behind `/memfd:`.
     pub name: &'a [u8],
-    pub content: &'a [u8],
+    pub content: Content<'a>,
     /// Access mode and status flags of open(2), or O_PATH. What can only be read is sealed.
     pub flags: i32,
     pub close_on_exec: bool,
     /// The descriptor to replace; None for a new one.
     pub replaced: Option<i32>,
+}
+
+/// What is to be in it.
+pub enum Content<'a> {
+    Ready(&'a [u8]),
+    /// Made when it is written, so that many tasks at once don't keep many large texts; None: it can't be had any more.
+    Later(&'a dyn Fn() -> Option<Vec<u8>>),
+}
+
+impl fmt::Debug for Content<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Content::Ready(bytes) => write!(f, "{} bytes", bytes.len()),
+            Content::Later(_) => f.write_str("made later"),
+        }
+    }
+}
+
+impl Content<'_> {
+    fn bytes(&self) -> Option<Cow<'_, [u8]>> {
+        match self {
+            Content::Ready(bytes) => Some(Cow::Borrowed(bytes)),
+            Content::Later(make) => make().map(Cow::Owned),
+        }
+    }
 }
 
 /// What became of it.
@@ -80,10 +110,13 @@ async fn with_page(
     let name = &wanted.name[..wanted.name.len().min(MEMFD_NAME_BYTES)];
     page.put(task, environment, name)?;
     let flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+    let mut kept = None;
     let memfd = match inject(task, Injected::MemfdCreate, [page.address, flags, 0]).await? {
         // The descriptor that is to be replaced took the last number: give that back first. The
         // program has not seen it yet.
         Err(Refusal(_, nix::Error::EMFILE)) if wanted.replaced.is_some() => {
+            // What is made of it has to be made before.
+            kept = wanted.content.bytes();
             let number = wanted.replaced.map_or(u64::MAX, descriptor_argument);
             if let Err(refusal) = inject(task, Injected::Close, [number, 0, 0]).await? {
                 return Ok(Err(refusal));
@@ -98,14 +131,25 @@ async fn with_page(
         Ok(memfd) => memfd,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let refused = |error: std::io::Error| {
-        Refusal(Injected::MemfdCreate, nix::Error::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+    let content = kept.or_else(|| wanted.content.bytes());
+    if let Some(content) = &content
+        && task.abi != Abi::I386
+    {
+        // The task makes the pages, so that they are its own memory cgroup's. Where that fails, writing makes them.
+        // (32-bit programs have another form of the call; they are few.)
+        let arguments = [memfd, FALLOC_FL_KEEP_SIZE, 0, content.len() as u64, 0, 0];
+        let _ = task.inject(Injected::Fallocate, arguments).await?;
+    }
+    let filled = match content {
+        Some(content) => fill(task, environment, int_argument(memfd), &content, wanted.flags),
+        None => Err(std::io::Error::from_raw_os_error(libc::EBADF)),
     };
-    let file = match fill(task, int_argument(memfd), wanted) {
+    let file = match filled {
         Ok(file) => file,
         Err(error) => {
             inject(task, Injected::Close, [memfd, 0, 0]).await?.ok();
-            return Ok(Err(refused(error)));
+            let errno = nix::Error::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
+            return Ok(Err(Refusal(Injected::MemfdCreate, errno)));
         }
     };
     if progress.closed {
@@ -113,7 +157,7 @@ async fn with_page(
         return Ok(Ok((int_argument(memfd), file)));
     }
     let target = wanted.replaced.map_or(memfd, descriptor_argument);
-    let opened = reopen(task, environment, page, memfd, wanted.flags).await?;
+    let opened = reopen(task, environment, page, memfd, wanted.flags, &file).await?;
     let source = opened.unwrap_or(memfd);
     let cloexec = if wanted.close_on_exec { libc::O_CLOEXEC.cast_unsigned() } else { 0 };
     let mut result = Ok(());
@@ -136,26 +180,50 @@ async fn reopen(
     page: &Page,
     memfd: u64,
     flags: i32,
+    file: &File,
 ) -> Result<Option<u64>> {
+    // A sibling may have put a FIFO there, which must not hold the task up. The flag is taken back afterwards, which
+    // takes a share of the open file.
+    let can_be_careful = descriptor_of(task.tid, int_argument(memfd)).is_ok();
+    let careful = if can_be_careful { libc::O_NONBLOCK | libc::O_NOCTTY } else { 0 };
     // A thread may have descriptors of its own; older kernels and gVisor lack thread-self.
     for folder in ["thread-self", "self"] {
         page.put(task, environment, format!("/proc/{folder}/fd/{memfd}").as_bytes())?;
-        let flags = u64::from((flags | libc::O_CLOEXEC).cast_unsigned());
-        if let Ok(fd) = inject(task, Injected::Openat, [AT_FDCWD, page.address, flags]).await? {
+        let flags_now = u64::from((flags | careful | libc::O_CLOEXEC).cast_unsigned());
+        if let Ok(fd) = inject(task, Injected::Openat, [AT_FDCWD, page.address, flags_now]).await? {
+            if can_be_careful && !settle(task, int_argument(fd), flags, file) {
+                inject(task, Injected::Close, [fd, 0, 0]).await?.ok();
+                return Ok(None);
+            }
             return Ok(Some(fd));
         }
     }
     Ok(None)
 }
 
+/// Gives a new descriptor on `file` the flags that were asked for; false where it is something else.
+fn settle(task: &Traced, fd: i32, flags: i32, file: &File) -> bool {
+    let Ok(share) = descriptor_of(task.tid, fd) else { return false };
+    // SAFETY: no pointers; a descriptor that we own. O_PATH has no flags to set.
+    let set = flags & (libc::O_NONBLOCK | libc::O_PATH) != 0
+        || unsafe { libc::fcntl(share.as_raw_fd(), libc::F_SETFL, flags & libc::O_APPEND) } == 0;
+    set && Object::of(task.tid, fd).is_ok_and(|object| object.is(file))
+}
+
 /// Writes the content by the tracer's own handle.
-fn fill(task: &Traced, memfd: i32, wanted: &Wanted<'_>) -> std::io::Result<File> {
-    let Some(mut file) = procfs::open_memfd(task.tid, memfd)? else {
+fn fill(
+    task: &Traced,
+    environment: &Environment,
+    memfd: i32,
+    content: &[u8],
+    flags: i32,
+) -> std::io::Result<File> {
+    let Some(mut file) = Object::of(task.tid, memfd)?.open_new_memfd(environment.memfd_device()?)? else {
         // A sibling that shares the descriptors put something else there.
         return Err(std::io::Error::from_raw_os_error(libc::EBADF));
     };
-    file.write_all(wanted.content)?;
-    if wanted.flags & (libc::O_ACCMODE | libc::O_PATH) == libc::O_RDONLY {
+    file.write_all(content)?;
+    if flags & (libc::O_ACCMODE | libc::O_PATH) == libc::O_RDONLY {
         file.set_permissions(std::fs::Permissions::from_mode(0o444))?;
         let seals = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
         // SAFETY: no pointers; a descriptor that we own.

@@ -4,10 +4,10 @@
 
 use super::Environment;
 use super::descriptor::Page;
+use super::object::Holder;
 use crate::arch::{Abi, Injected, int_argument};
 use crate::ptrace::Result;
 use crate::seccomp;
-use crate::status::Status;
 use crate::tracer::{Outcome, Traced};
 use libc::sock_filter;
 use std::rc::Rc;
@@ -50,6 +50,15 @@ pub async fn make_fit(task: &Traced, environment: &Environment) -> Result<bool> 
 
 /// What failed is said for people.
 async fn install(task: &Traced, environment: &Environment) -> Result<std::result::Result<(), String>> {
+    // Before anything is done that can't be taken back: without a supervisor, the new filter says ENOSYS.
+    let holder = match Holder::of(task.tid) {
+        Ok(holder)
+            if holder.descriptor(0).map_or_else(|e| e.raw_os_error() == Some(libc::EBADF), |_| true) =>
+        {
+            holder
+        }
+        _ => return Ok(Err("its descriptors can't be shared (pidfd_getfd)".to_owned())),
+    };
     let filter = seccomp::bypass(environment.rules.profile.takes_writes());
     let Some(page) = Page::with(task, environment, |address| program(task.abi, address, &filter)).await?
     else {
@@ -61,12 +70,9 @@ async fn install(task: &Traced, environment: &Environment) -> Result<std::result
         Ok(listener) => listener,
         Err(errno) => return Ok(Err(format!("seccomp: {errno}"))),
     };
-    let adopted = match Status::of(task.tid).and_then(|status| status.field("Tgid")?.parse().ok()) {
-        Some(process) => environment.supervisor.adopt(process, int_argument(listener)),
-        None => Err(std::io::Error::from_raw_os_error(libc::ESRCH)),
-    };
+    let adopted =
+        holder.descriptor(int_argument(listener)).and_then(|listener| environment.supervisor.adopt(listener));
     let _ = task.inject(Injected::Close, [listener, 0, 0, 0, 0, 0]).await?;
-    // Without a supervisor the new filter says ENOSYS, even to this tracer's task. It can't be taken back.
     Ok(adopted.map_err(|error| format!("its filter's listener: {error}")))
 }
 

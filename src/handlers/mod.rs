@@ -6,7 +6,9 @@ mod descriptor;
 pub(crate) mod files;
 mod let_go;
 mod mount_table;
+mod object;
 mod open;
+mod place;
 mod procfs;
 mod ptrace;
 mod statfs;
@@ -18,10 +20,13 @@ use crate::arch::{Abi, Call};
 use crate::log::Statistics;
 use crate::notify::Supervisor;
 use crate::ptrace::{Memory, Result, Stopped, Tid};
+use crate::rewrite::mount_table::Device;
 use crate::rules::Rules;
 use crate::tracer::{Outcome, Traced};
+use open::Look;
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 
@@ -66,6 +71,8 @@ pub enum Family {
     Clone,
     /// Another tracer.
     Ptrace,
+    /// A task that brings the pages of others.
+    Memory,
 }
 
 /// Every call that stops.
@@ -89,6 +96,7 @@ pub const HANDLED: &[Handled] = &[
         family: Family::Ptrace,
         condition: Condition::OneOf { argument: 0, values: &ptrace::BEGINNINGS },
     },
+    Handled { call: Call::Userfaultfd, family: Family::Memory, condition: Condition::Always },
 ];
 
 /// Warnings remembered, and so given, at the most.
@@ -102,6 +110,8 @@ pub struct Environment {
     pub files: Files,
     pub statistics: Statistics,
     pub supervisor: Supervisor,
+    /// What all memfds are on.
+    memfds_on: Option<Device>,
     warned: RefCell<HashSet<(String, &'static str)>>,
 }
 
@@ -114,8 +124,14 @@ impl Environment {
             files,
             statistics: Statistics::default(),
             supervisor: Supervisor::default(),
+            memfds_on: object::memfd_device().ok(),
             warned: RefCell::default(),
         }
+    }
+
+    /// The device of all memfds.
+    fn memfd_device(&self) -> io::Result<Device> {
+        self.memfds_on.ok_or_else(|| io::Error::from_raw_os_error(libc::ENOSYS))
     }
 
     /// Warns of an obstacle once per program: what polls a table would fill the log.
@@ -154,11 +170,17 @@ pub fn handler(
         }
         Family::Ptrace => ptrace::is_beginning(arguments)
             .then(|| -> Handler { Box::new(|task| Box::pin(ptrace::handle(task, environment))) }),
-        Family::Open => {
-            open::Request::look(&environment, stopped, handled.call, arguments)?.map(|request| -> Handler {
-                Box::new(|task| Box::pin(open::handle(task, environment, request)))
-            })
+        Family::Memory => {
+            environment.memory.be_careful();
+            None
         }
+        Family::Open => match open::Request::look(&environment, stopped, handled.call, arguments)? {
+            Look::Uninteresting => None,
+            Look::Interesting(request) => {
+                Some(Box::new(|task| Box::pin(open::handle(task, environment, request))))
+            }
+            Look::NotYet => Some(Box::new(|task| Box::pin(open::handle_afterwards(task, environment)))),
+        },
     })
 }
 

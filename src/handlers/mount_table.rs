@@ -1,6 +1,7 @@
 //! A mount table that was opened: where it has a line to rewrite, the same descriptor gets the
 //! rewritten text.
 
+use super::descriptor::Content;
 use super::open::Request;
 use super::{Environment, descriptor, procfs};
 use crate::log::Rewritten;
@@ -12,6 +13,9 @@ use crate::tracer::{Outcome, Traced};
 use procfs::OpenTable;
 use std::collections::HashMap;
 use std::io::ErrorKind;
+
+/// Larger texts are made anew when they are written.
+const KEPT_BYTES: usize = 8 << 10;
 
 pub async fn mask(task: &Traced, environment: &Environment, request: &Request, fd: i32) -> Result<Outcome> {
     let table = match procfs::mount_table(task.tid, fd) {
@@ -36,9 +40,16 @@ pub async fn mask(task: &Traced, environment: &Environment, request: &Request, f
         }
     };
     let Some((text, change)) = masked(&environment.rules, task, &table) else { return Ok(None) };
+    let name = table.path;
+    // The handler sleeps now and then: thousands of them must not keep thousands of large texts meanwhile.
+    let kept = (text.len() <= KEPT_BYTES).then_some(text);
+    let again = || {
+        let table = procfs::mount_table(task.tid, fd).ok()??;
+        masked(&environment.rules, task, &table).map(|(text, _)| text)
+    };
     let wanted = descriptor::Wanted {
-        name: &table.path,
-        content: &text,
+        name: &name,
+        content: kept.as_deref().map_or(Content::Later(&again), Content::Ready),
         flags: request.status_flags(),
         close_on_exec: request.close_on_exec(),
         replaced: Some(fd),

@@ -19,6 +19,19 @@ pub struct Interest {
     pub file_rule: bool,
 }
 
+/// What there is to say of an open at its entry.
+#[derive(Debug)]
+pub enum Look {
+    /// Nobody looks.
+    Uninteresting,
+    Interesting(Request),
+    /// Its path is not in memory yet; the kernel will bring it.
+    NotYet,
+}
+
+/// Files whose opener may become a server of other tasks' memory.
+const SERVERS_OF_MEMORY: [&[u8]; 2] = [b"fuse", b"userfaultfd"];
+
 /// An open, as its caller asked for it.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -30,14 +43,14 @@ pub struct Request {
 }
 
 impl Request {
-    /// The request that a task is about to make, or None where it can't be of interest. This is
-    /// the way of nearly all opens that stop: a path is read, and no more.
+    /// The request that a task is about to make. Nearly all opens that stop are uninteresting: a path is read,
+    /// and no more.
     pub fn look(
         environment: &Environment,
         stopped: &Stopped,
         call: Call,
         arguments: [u64; 6],
-    ) -> Result<Option<Request>> {
+    ) -> Result<Look> {
         let (folder, path, flags) = match call {
             Call::Open => (libc::AT_FDCWD, arguments[0], arguments[1]),
             _ => (int_argument(arguments[0]), arguments[1], arguments[2]),
@@ -45,33 +58,43 @@ impl Request {
         let path = match environment.memory.read_string(stopped, path, PATH_BYTES) {
             Ok(path) => path,
             Err(error @ Error::Died(_)) => return Err(error),
+            Err(Error::Failed { errno: Errno::EAGAIN, .. }) => return Ok(Look::NotYet),
             // The kernel will say so itself.
-            Err(Error::Failed { errno: Errno::EFAULT | Errno::ENAMETOOLONG, .. }) => return Ok(None),
+            Err(Error::Failed { errno: Errno::EFAULT | Errno::ENAMETOOLONG, .. }) => {
+                return Ok(Look::Uninteresting);
+            }
             Err(error) => {
                 environment.warn_once(stopped.tid(), "memory", || {
                     format!("{error}: its mount tables are shown as they are; CAP_SYS_PTRACE would help")
                 });
-                return Ok(None);
+                return Ok(Look::Uninteresting);
             }
         };
+        let name = last_component(&path);
+        if SERVERS_OF_MEMORY.contains(&name) {
+            environment.memory.be_careful();
+        }
         let interest = Interest {
             mount_table: Rules::may_be_mount_table(&path),
-            file_rule: environment.files.has_name(last_component(&path)),
+            file_rule: environment.files.has_name(name),
         };
         if !interest.mount_table && !interest.file_rule {
-            return Ok(None);
+            return Ok(Look::Uninteresting);
         }
         let mut how = [0; 8];
         let flags = if call == Call::Openat2 {
             // The flags are the first word of `struct open_how`.
-            if let Err(Error::Failed { .. }) = environment.memory.read(stopped, flags, &mut how) {
-                return Ok(None);
+            match environment.memory.read(stopped, flags, &mut how) {
+                Ok(()) => {}
+                Err(error @ Error::Died(_)) => return Err(error),
+                Err(Error::Failed { errno: Errno::EAGAIN, .. }) => return Ok(Look::NotYet),
+                Err(_) => return Ok(Look::Uninteresting),
             }
             u64::from_le_bytes(how)
         } else {
             flags
         };
-        Ok(Some(Request { folder, path, flags: int_argument(flags), interest }))
+        Ok(Look::Interesting(Request { folder, path, flags: int_argument(flags), interest }))
     }
 
     /// O_RDONLY, O_WRONLY or O_RDWR.
@@ -91,14 +114,29 @@ impl Request {
 
 pub async fn handle(task: Traced, environment: Rc<Environment>, request: Request) -> Result<Outcome> {
     let result = task.run_call().await?;
+    opened(&task, &environment, &request, result).await
+}
+
+/// An open whose path could not be looked at before the kernel had brought it.
+pub async fn handle_afterwards(task: Traced, environment: Rc<Environment>) -> Result<Outcome> {
+    let result = task.run_call().await?;
+    let look =
+        task.with_stopped(|stopped| Request::look(&environment, stopped, task.call, task.arguments))?;
+    match look {
+        Look::Interesting(request) => opened(&task, &environment, &request, result).await,
+        Look::Uninteresting | Look::NotYet => Ok(None),
+    }
+}
+
+async fn opened(task: &Traced, environment: &Environment, request: &Request, result: i64) -> Result<Outcome> {
     // A table opened by O_PATH can't be read; opened again by /proc/self/fd/N, it passes here again.
     let by_path_only = request.flags & libc::O_PATH != 0;
     if request.interest.mount_table && result >= 0 && !by_path_only {
         let fd = int_argument(result.cast_unsigned());
-        return mount_table::mask(&task, &environment, &request, fd).await;
+        return mount_table::mask(task, environment, request, fd).await;
     }
     if request.interest.file_rule {
-        return files::supply(&task, &environment, &request, result).await;
+        return files::supply(task, environment, request, result).await;
     }
     Ok(None)
 }

@@ -2,24 +2,18 @@
 //! opening what the task named (a FIFO would block, a device may act), only by O_PATH, and reading only what
 //! is procfs's own.
 
+use super::object::{Object, read_table};
 use crate::ptrace::Tid;
 use crate::rewrite::mount_table::{Format, mounts, unescape};
 use crate::rewrite::statfs::STRUCT_BYTES;
-use crate::rules::fstype::PROC_MAGIC;
 use crate::rules::profile::last_component;
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
-use std::os::fd::AsRawFd;
+use std::fs;
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
 
-/// Larger tables are left as they are: 64 MiB is about 500,000 mounts.
-const TABLE_BYTES: u64 = 64 << 20;
 /// How readlink shows a memfd, in front of and behind its name.
 const MEMFD_PREFIX: &[u8] = b"/memfd:";
-const MEMFD_SUFFIX: &[u8] = b" (deleted)";
+const DELETED_SUFFIX: &[u8] = b" (deleted)";
 
 /// An open mount table.
 #[derive(Debug)]
@@ -30,36 +24,16 @@ pub struct OpenTable {
     pub content: Vec<u8>,
 }
 
-/// What is behind a task's descriptor, held by O_PATH: whatever the task does with the number meanwhile.
-struct Handle {
-    /// Where the tracer can open it again, for as long as this lives.
-    own: String,
-    /// As readlink shows it.
-    path: Vec<u8>,
-    _held: File,
-}
-
-impl Handle {
-    fn of(tid: Tid, fd: i32) -> io::Result<Handle> {
-        let held = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_PATH | libc::O_CLOEXEC)
-            .open(format!("{tid}/fd/{fd}"))?;
-        let own = format!("self/fd/{}", held.as_raw_fd());
-        let path = fs::read_link(&own)?.into_os_string().into_vec();
-        Ok(Handle { own, path, _held: held })
-    }
-}
-
 /// The table behind a task's descriptor, or None where that is no mount table.
 pub fn mount_table(tid: Tid, fd: i32) -> io::Result<Option<OpenTable>> {
-    let Handle { own, path, .. } = &Handle::of(tid, fd)?;
+    let object = Object::of(tid, fd)?;
+    // Of a process that has ended, the table can still be read.
+    let path = object.path.strip_suffix(DELETED_SUFFIX).unwrap_or(&object.path);
     let Some(format) = Format::from_name(last_component(path)) else { return Ok(None) };
-    if !is_on_procfs(own)? {
+    if object.identity.is_mount_root || !object.is_on_procfs() {
         return Ok(None);
     }
-    let content = read_table(own)?;
-    Ok(Some(OpenTable { format, path: path.clone(), content }))
+    Ok(Some(OpenTable { format, path: path.to_vec(), content: object.read_table()? }))
 }
 
 /// Candidates for the `mountinfo` that goes with another table: the one in its folder, and the task's own.
@@ -68,18 +42,9 @@ pub fn companion_mountinfo(tid: Tid, table: &OpenTable) -> impl Iterator<Item = 
     // As readlink shows it; a path that is not below /proc is another mount's, and not looked at.
     let folder = folder.strip_prefix(b"/proc/").unwrap_or(b"self/none/");
     let beside = [folder, b"mountinfo"].concat();
-    [PathBuf::from(OsString::from_vec(beside)), PathBuf::from(format!("{tid}/mountinfo"))]
+    [String::from_utf8(beside).unwrap_or_default(), format!("{tid}/mountinfo")]
         .into_iter()
-        .filter_map(|path| read_table(path).ok())
-}
-
-fn read_table(path: impl AsRef<std::path::Path>) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    File::open(path)?.take(TABLE_BYTES + 1).read_to_end(&mut content)?;
-    if content.len() as u64 > TABLE_BYTES {
-        return Err(io::Error::other(format!("the mount table has more than {TABLE_BYTES} bytes")));
-    }
-    Ok(content)
+        .filter_map(|path| read_table(&path).ok())
 }
 
 /// Whether a descriptor is one of ours that stands for a file of procfs. Stateless: the name says it. A
@@ -87,7 +52,7 @@ fn read_table(path: impl AsRef<std::path::Path>) -> io::Result<Vec<u8>> {
 pub fn is_substituted(tid: Tid, fd: i32) -> bool {
     let Ok(link) = fs::read_link(format!("{tid}/fd/{fd}")) else { return false };
     let name = link.as_os_str().as_bytes().strip_prefix(MEMFD_PREFIX);
-    name.is_some_and(|name| name.starts_with(b"/proc/") && name.ends_with(MEMFD_SUFFIX))
+    name.is_some_and(|name| name.starts_with(b"/proc/") && name.ends_with(DELETED_SUFFIX))
 }
 
 /// What to call a descriptor in the log.
@@ -95,20 +60,11 @@ pub fn descriptor_name(tid: Tid, fd: i32) -> String {
     fs::read_link(format!("{tid}/fd/{fd}")).map_or_else(|_| "?".to_owned(), |link| link.display().to_string())
 }
 
-/// Opens a memfd that a task has just made; None where the descriptor is something else by now.
-pub fn open_memfd(tid: Tid, fd: i32) -> io::Result<Option<File>> {
-    let Handle { own, path, .. } = &Handle::of(tid, fd)?;
-    if !path.starts_with(MEMFD_PREFIX) {
-        return Ok(None);
-    }
-    OpenOptions::new().read(true).write(true).open(own).map(Some)
-}
-
 /// Where the object behind a descriptor is mounted, not escaped.
 pub fn mount_point(tid: Tid, fd: i32) -> Option<Vec<u8>> {
     let info = fs::read_to_string(format!("{tid}/fdinfo/{fd}")).ok()?;
     let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()?;
-    let table = read_table(format!("{tid}/mountinfo")).ok()?;
+    let table = read_table(&format!("{tid}/mountinfo")).ok()?;
     mounts(Format::Mountinfo, &table).find(|m| m.id == Some(id)).map(|m| unescape(m.mount_point))
 }
 
@@ -139,17 +95,6 @@ pub fn own_statfs() -> Option<[u8; STRUCT_BYTES]> {
         // SAFETY: the struct has no padding: asm/statfs.h, words and pairs of ints only.
         unsafe { std::mem::transmute::<libc::statfs, [u8; STRUCT_BYTES]>(raw) }
     })
-}
-
-/// By the magic; gVisor before 2023 answers ENOSYS to statfs on procfs, so there by the device.
-fn is_on_procfs(path: &str) -> io::Result<bool> {
-    match raw_statfs(path) {
-        Ok(answer) => Ok(answer.f_type == i64::from(PROC_MAGIC)),
-        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
-            Ok(fs::metadata(path)?.dev() == fs::metadata(".")?.dev())
-        }
-        Err(error) => Err(error),
-    }
 }
 
 fn raw_statfs(path: &str) -> io::Result<libc::statfs> {

@@ -2,10 +2,11 @@
 //! running task can be neither read nor written.
 
 pub(crate) mod memory;
+mod presence;
 
 pub use memory::Memory;
 
-use crate::arch::{RawCall, Registers};
+use crate::arch::{AUDIT_ARCH_I386, RawCall, Registers, low32};
 use std::fmt;
 
 /// A task's id as the tracer sees it.
@@ -81,7 +82,11 @@ pub(crate) struct RawInfo {
 
 impl RawInfo {
     pub(crate) fn decode(&self) -> SyscallInfo {
-        let call = RawCall { number: self.number, arguments: self.arguments };
+        let mut call = RawCall { number: self.number, arguments: self.arguments };
+        if self.arch == AUDIT_ARCH_I386 {
+            // Made by 64-bit code, such a call may have anything in the upper halves.
+            call.arguments = call.arguments.map(|argument| u64::from(low32(argument)));
+        }
         // PTRACE_SYSCALL_INFO_ENTRY, _EXIT, _SECCOMP.
         match self.op {
             1 => SyscallInfo::Entry { arch: self.arch, call },

@@ -10,12 +10,17 @@ pub struct Status(pub(crate) String);
 impl Status {
     /// Of a task, by the tracer's working folder, which is /proc; None where it is gone.
     pub fn of(tid: Tid) -> Option<Status> {
-        fs::read_to_string(format!("{tid}/status")).ok().map(Status)
+        fs::read(format!("{tid}/status")).ok().map(|bytes| Status::from_bytes(&bytes))
     }
 
     /// Of this process; for use before the tracer's folder is /proc.
     pub fn of_self() -> Option<Status> {
-        fs::read_to_string("/proc/self/status").ok().map(Status)
+        fs::read("/proc/self/status").ok().map(|bytes| Status::from_bytes(&bytes))
+    }
+
+    /// A program's name may have any bytes in it; all else is ASCII.
+    fn from_bytes(bytes: &[u8]) -> Status {
+        Status(String::from_utf8_lossy(bytes).into_owned())
     }
 
     #[cfg(test)]
@@ -26,5 +31,16 @@ impl Status {
     /// What stands behind `NAME:`; None where the kernel doesn't say it.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_not_utf8_hides_nothing() {
+        let status = Status::from_bytes(b"Name:\tna\xefme\xff\nTgid:\t17\nSeccomp_filters:\t2\n");
+        assert_eq!((status.field("Tgid"), status.field("Seccomp_filters")), (Some("17"), Some("2")));
     }
 }

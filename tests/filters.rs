@@ -1,7 +1,10 @@
 //! Seccomp filters that are there already, or that a program installs itself.
 
+use crate::common::needs::{ROOT, SETPRIV};
 use crate::common::tables::masked;
 use crate::common::{Case, Done, Engine, Prefix, bare, bare_guest, both, finish, once, stage};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
 pub fn cases() -> Vec<Case> {
@@ -12,6 +15,7 @@ pub fn cases() -> Vec<Case> {
             a_program_that_asks_for_a_tracer_of_its_own_gets_none,
             a_tracer_without_process_vm_readv_reads_memory_in_another_way,
         ),
+        both!(&[ROOT, SETPRIV]; a_filter_that_kills_is_seen_whatever_the_programs_name),
         once!(&[];
             a_place_that_forbids_ptrace_is_named_with_a_way_out,
             a_place_that_forbids_filters_is_served_with_all_stops_and_a_warning,
@@ -54,6 +58,18 @@ fn a_filter_that_kills_at_injected_calls_kills_no_program(engine: Engine) {
     for action in ["trap", "kill"] {
         assert_unbroken(below_filter(engine, "memfd_create", action), "memfd_create", action);
     }
+}
+
+fn a_filter_that_kills_is_seen_whatever_the_programs_name(engine: Engine) {
+    let folder = stage().scratch("name");
+    let program = folder.join(OsStr::from_bytes(b"na\xefme"));
+    std::os::unix::fs::symlink(&stage().guest, program).unwrap();
+    // Root's injected calls pass any filter.
+    let mut command = bare("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).args(engine.prefix().words());
+    command.arg(&stage().guest).args(["--guest", "deny", "memfd_create", "kill"]);
+    command.args(["sh", "-c", "cd \"$0\" && exec ./na*me \"$@\""]).arg(folder).args(TABLE);
+    assert_unbroken(finish(&mut command), "memfd_create", "kill");
 }
 
 fn a_program_that_asks_for_a_tracer_of_its_own_gets_none(engine: Engine) {

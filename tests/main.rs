@@ -42,7 +42,8 @@ mod tasks;
 mod terminals;
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<String> =
+        std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     if let [first, guest, rest @ ..] = &arguments[..]
         && first == "--guest"
     {

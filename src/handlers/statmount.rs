@@ -25,21 +25,21 @@ pub async fn handle(task: Traced, environment: Rc<Environment>) -> Result<Outcom
 
     let answer = Answer::new(&bytes);
     let rules = &environment.rules;
-    // One of the two may not have been asked for.
-    let mapping = answer
-        .fstype()
-        .and_then(|name| rules.for_fstype(name))
-        .or_else(|| rules.for_magic(u32::try_from(answer.magic()?).ok()?));
+    // One of the two may not have been asked for. The name says more: types share magics.
+    let mapping = match answer.fstype() {
+        Some(name) => rules.for_fstype(name),
+        None => answer.magic().and_then(|magic| rules.for_magic(u32::try_from(magic).ok()?)),
+    };
     let Some(mapping) = mapping else { return Ok(None) };
     if !rules.scope.is_everything() {
         match answer.mount_point() {
             Some(at) if rules.scope.contains(at) => {}
             Some(_) => return Ok(None),
             None => {
-                tracing::warn!(
-                    tid = task.tid.0,
+                environment.warn_once(task.tid, task.call.name(), || {
                     "statmount without STATMOUNT_MNT_POINT is not rewritten under --only or --except"
-                );
+                        .to_owned()
+                });
                 return Ok(None);
             }
         }

@@ -3,8 +3,9 @@
 use crate::arch::Call;
 use crate::ptrace::Tid;
 use crate::status::Status;
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -44,6 +45,15 @@ pub struct Rewritten<'a> {
     pub is: &'a str,
 }
 
+/// Programs that the summary tells apart: a program may change its name at any time.
+const PROGRAMS: usize = 1000;
+/// What all others count as.
+const OTHERS: &str = "(others)";
+/// Obstacles of programs that are remembered, and so told, at the most.
+const OBSTACLES: usize = 1000;
+/// Decides over `-v`; RUST_LOG is the command's own.
+const VARIABLE: &str = "FSMASQ_LOG";
+
 /// Counts, for the summary.
 #[derive(Debug, Default)]
 pub struct Statistics {
@@ -82,9 +92,15 @@ impl Statistics {
             );
         }
         if self.wanted.get() {
-            let mut programs = self.per_program.borrow_mut();
-            *programs.entry(program).or_default().entry(what.call.name()).or_default() += 1;
+            self.count(program, what.call.name());
         }
+    }
+
+    fn count(&self, program: String, call: &'static str) {
+        let mut programs = self.per_program.borrow_mut();
+        let is_room = programs.len() < PROGRAMS || programs.contains_key(&program);
+        let program = if is_room { program } else { OTHERS.to_owned() };
+        *programs.entry(program).or_default().entry(call).or_default() += 1;
     }
 
     /// The summary: a table for people, or one line for programs.
@@ -110,6 +126,7 @@ impl Statistics {
             text.push_str("  none\n");
         }
         for (program, calls) in programs.iter() {
+            let program = printable(program);
             for (call, count) in calls {
                 let _ = writeln!(text, "  {program:<16} {call:<12} {count:>8}");
             }
@@ -148,18 +165,36 @@ fn process(tid: Tid) -> i32 {
     Status::of(tid).and_then(|status| status.field("Tgid")?.parse().ok()).unwrap_or(tid.0)
 }
 
-/// Starts logging, to `file` or else to stderr. `RUST_LOG` decides over `verbosity` where it is set.
+thread_local! {
+    static TOLD: RefCell<HashSet<(String, &'static str)>> = RefCell::default();
+}
+
+/// Whether an obstacle is to be told of: once per program, or what polls a table would fill the log.
+pub fn is_news(program: &str, obstacle: &'static str) -> bool {
+    TOLD.with_borrow_mut(|told| told.len() < OBSTACLES && told.insert((program.to_owned(), obstacle)))
+}
+
+/// A text without control characters: programs choose their names and paths, and must neither forge lines of
+/// the log nor act on a terminal.
+fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let escaped = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
+    Cow::Owned(text.chars().map(escaped).collect())
+}
+
+/// Starts logging, to `file` or else to stderr. `FSMASQ_LOG` decides over `verbosity` where it is set.
 pub fn start(verbosity: Verbosity, format: Format, file: Option<File>) {
     let level = match verbosity {
         Verbosity::Quiet => "warn",
         Verbosity::Calls => "debug",
         Verbosity::Tasks => "trace",
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let target = match file {
-        Some(file) => Target::File(Arc::new(file)),
-        None => Target::Stderr,
-    };
+    let wanted = std::env::var(VARIABLE).ok().filter(|wanted| !wanted.is_empty());
+    let wanted = wanted.and_then(|wanted| EnvFilter::try_new(wanted).ok());
+    let filter = wanted.unwrap_or_else(|| EnvFilter::new(level));
+    let target = Target { file: file.map(Arc::new), format };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
@@ -175,9 +210,10 @@ pub fn start(verbosity: Verbosity, format: Format, file: Option<File>) {
 /// Where lines go. A line that can't be written at once is dropped: nobody who reads slowly, or has a
 /// full disk, may stall the tracees.
 #[derive(Debug, Clone)]
-enum Target {
-    Stderr,
-    File(Arc<File>),
+struct Target {
+    /// None: stderr.
+    file: Option<Arc<File>>,
+    format: Format,
 }
 
 impl<'a> MakeWriter<'a> for Target {
@@ -190,15 +226,30 @@ impl<'a> MakeWriter<'a> for Target {
 
 impl Write for Target {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match self {
-            Target::Stderr => write_if_ready(io::stderr().as_fd(), line),
-            Target::File(file) => write_if_ready(file.as_fd(), line),
+        let text = String::from_utf8_lossy(line);
+        let text = match self.format {
+            Format::Text => shown(&text),
+            // It has escapes of its own.
+            Format::Json => text,
+        };
+        match &self.file {
+            None => write_if_ready(io::stderr().as_fd(), text.as_bytes()),
+            Some(file) => write_if_ready(file.as_fd(), text.as_bytes()),
         }
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// A line as it is written: its end is the only line end in it.
+fn shown(line: &str) -> Cow<'_, str> {
+    let text = line.strip_suffix('\n').unwrap_or(line);
+    match printable(text) {
+        Cow::Borrowed(_) => Cow::Borrowed(line),
+        Cow::Owned(text) => Cow::Owned(text + "\n"),
     }
 }
 
@@ -219,4 +270,43 @@ fn write_if_ready(fd: BorrowedFd, line: &[u8]) {
 /// Writes a text of the tracer's own to stderr, under the same condition.
 pub fn say(text: &str) {
     write_if_ready(io::stderr().as_fd(), text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_stays_one_line_and_moves_no_cursor() {
+        assert_eq!(shown("WARN a path\n"), "WARN a path\n");
+        assert_eq!(shown("a\nERROR forged\u{1b}[31m\u{9b}\n"), "a\\nERROR forged\\u{1b}[31m\\u{9b}\n");
+        assert_eq!(printable("it's \\ \"quoted\""), "it's \\ \"quoted\"");
+    }
+
+    #[test]
+    fn the_summary_tells_only_so_many_programs_apart() {
+        let statistics = Statistics::default();
+        for number in 0..PROGRAMS + 10 {
+            statistics.count(format!("worker-{number}"), "statfs");
+        }
+        statistics.count("worker-0".into(), "statfs");
+        let programs = statistics.per_program.borrow();
+        assert_eq!(
+            (programs.len(), programs[OTHERS]["statfs"], programs["worker-0"]["statfs"]),
+            (PROGRAMS + 1, 10, 2)
+        );
+        drop(programs);
+        statistics.count("\u{1b}[31mred\n x".into(), "open");
+        assert!(!statistics.table().contains('\u{1b}') && !statistics.table().contains("\n x"));
+    }
+
+    #[test]
+    fn an_obstacle_is_told_once_per_program() {
+        assert!(is_news("a", "x") && is_news("a", "y") && is_news("b", "x"));
+        assert!(!is_news("a", "x") && !is_news("b", "x"));
+        for number in 0..OBSTACLES {
+            is_news(&number.to_string(), "x");
+        }
+        assert!(!is_news("one too many", "x"));
+    }
 }

@@ -4,6 +4,7 @@ use crate::common::needs::{ROOT, UNSHARE};
 use crate::common::run::{tracer_of, wait};
 use crate::common::{Case, Engine, both, finish, stage};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 
 pub fn cases() -> Vec<Case> {
@@ -15,7 +16,9 @@ pub fn cases() -> Vec<Case> {
         json_lines_parse_and_have_every_field,
         a_log_file_takes_all_and_is_appended_to,
         the_summary_counts_right,
-        rust_log_decides,
+        a_variable_of_its_own_decides,
+        names_of_programs_forge_no_lines,
+        a_program_that_takes_its_memory_away_is_no_news,
         tasks_that_come_and_go_are_said_at_the_second_level,
         a_full_pipe_does_not_stall_the_program,
             a_nearly_full_pipe_does_not_stall_the_program_by_a_long_line,
@@ -110,13 +113,35 @@ fn the_summary_counts_right(engine: Engine) {
     assert!(std::fs::read_to_string(&file).unwrap().contains("statfs"));
 }
 
-fn rust_log_decides(engine: Engine) {
-    let lines = |options: &[&str], value: &str| {
+fn a_variable_of_its_own_decides(engine: Engine) {
+    let lines = |options: &[&str], variable: &str, value: &str| {
         let mut command = rewriting(&engine.prefix().options(options.iter().copied()));
-        finish(command.env("RUST_LOG", value)).success().errors().lines().count()
+        finish(command.env(variable, value)).success().errors().lines().count()
     };
-    assert_eq!(lines(&[], "debug"), 7);
-    assert_eq!(lines(&["-v"], "off"), 0);
+    assert_eq!(lines(&[], "FSMASQ_LOG", "debug"), 7);
+    assert_eq!(lines(&["-v"], "FSMASQ_LOG", "off"), 0);
+    assert_eq!(lines(&["-v"], "FSMASQ_LOG", ""), 7);
+    // This one is meant for the command, where that is written in Rust.
+    assert_eq!(lines(&[], "RUST_LOG", "debug"), 0);
+    assert_eq!(lines(&["-v"], "RUST_LOG", "off"), 7);
+}
+
+fn names_of_programs_forge_no_lines(engine: Engine) {
+    let program = stage().scratch("names").join("x\nERROR forged\x1b[31m");
+    symlink(&stage().guest, &program).unwrap();
+    for (format, name) in [("text", "x\\nERROR forged\\u{1b}"), ("json", "x\\nERROR forged\\u001b")] {
+        let prefix = engine.prefix().options(["-vv", "--summary", "--log-format", format]);
+        let mut command = prefix.command(&program);
+        let errors =
+            finish(command.args(["--guest", "statfs-often", "7"]).arg(stage().quiet())).success().errors();
+        assert!(!errors.contains('\x1b') && !errors.contains("\nERROR"), "{errors}");
+        let naming = |what: &str| errors.lines().filter(|l| l.contains(name) && l.contains(what)).count();
+        assert_eq!((naming("rewritten") >= 7, naming("executed")), (true, 1), "{errors}");
+    }
+}
+
+fn a_program_that_takes_its_memory_away_is_no_news(engine: Engine) {
+    finish(engine.prefix().guest("moving-buffer").arg("/dev/shm")).quiet_success();
 }
 
 fn tasks_that_come_and_go_are_said_at_the_second_level(engine: Engine) {

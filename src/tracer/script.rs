@@ -271,7 +271,7 @@ impl Script {
                 let outcome = match outcome {
                     Err(e @ Error::Died(_)) => return Err(e),
                     Err(error) => {
-                        tracing::warn!(tid = stopped.tid().0, %error, "a call was not rewritten");
+                        not_rewritten(tid, &error);
                         None
                     }
                     Ok(outcome) => outcome,
@@ -310,5 +310,18 @@ impl Script {
         };
         let mask_set = stopped.set_signal_mask(own.signal_mask);
         registers_set.and(filters_set).and(mask_set)
+    }
+}
+
+/// Says so once per program; and quietly where the memory was not there: nobody can read the answer either.
+fn not_rewritten(tid: Tid, error: &Error) {
+    match error {
+        Error::Failed { operation, errno, .. } if *errno != nix::Error::EFAULT => {
+            let program = crate::log::program(tid);
+            if crate::log::is_news(&program, operation) {
+                tracing::warn!(tid = tid.0, program, %error, "a call was not rewritten");
+            }
+        }
+        _ => tracing::debug!(tid = tid.0, %error, "a call was not rewritten"),
     }
 }

@@ -58,7 +58,7 @@ impl Prefix {
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(&self.words[0]);
         command.args(&self.words[1..]).arg("--").arg(program);
-        command.env_remove("RUST_LOG").env("RUST_BACKTRACE", "0");
+        command.env_remove("FSMASQ_LOG").env("RUST_BACKTRACE", "0");
         command
     }
 

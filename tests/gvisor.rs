@@ -42,6 +42,8 @@ pub fn cases() -> Vec<Case> {
         add("the profile is taken by itself and announced", profile_is_announced);
         add("kernel parameters that are missing can be read and written", parameters);
         add("a kernel parameter that refuses writes keeps what was written", refused_write);
+        add("a kernel parameter that is missing is written by root only", unprivileged);
+        add("figures of control groups are missing elsewhere", elsewhere);
         add("the kernel log is there and empty", kernel_log);
         if sandbox != Sandbox::Old {
             // The old one has no cgroups.
@@ -212,6 +214,28 @@ fn parameters(sandbox: Sandbox) {
         );
         let bare = sandbox.shell(&format!("cat {path}"));
         assert!(!bare.status.success(), "{path} is not missing here: the rule can go");
+    }
+}
+
+fn unprivileged(sandbox: Sandbox) {
+    let path = "/proc/sys/kernel/panic";
+    let script = format!(
+        "mount -t tmpfs none /etc && echo nobody:x:65534:65534::/:/bin/sh > /etc/passwd; \
+         busybox start-stop-daemon -S -c nobody -p /tmp/none -a /bin/sh -- -c '\
+           (echo 9 > {path}) 2> /dev/null || echo refused; guest --guest table read-write {path}; echo; cat {path}'; \
+         echo 8 > {path}; cat {path}"
+    );
+    let text = below(sandbox, PROFILE, &script).quiet_success().text();
+    assert_eq!(text, "refused\nerrno 13\n0\n8\n");
+}
+
+fn elsewhere(sandbox: Sandbox) {
+    let script =
+        "for name in stat failcnt oom.group; do cat /tmp/memory.$name 2> /dev/null || echo missing; done";
+    assert_eq!(below(sandbox, PROFILE, script).quiet_success().text(), "missing\n".repeat(3));
+    if sandbox != Sandbox::Old {
+        let script = "cd /sys/fs/cgroup/memory; cat memory.failcnt ../memory/memory.failcnt";
+        assert_eq!(below(sandbox, PROFILE, script).quiet_success().text(), "0\n0\n");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Profiles: files that a machine lacks, and sources.
 
-use crate::common::needs::{ROOT, SETPRIV};
+use crate::common::needs::{ROOT, SETPRIV, UNSHARE};
 use crate::common::run::bare_shell;
 use crate::common::{Case, Engine, both, finish, once, stage};
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +9,14 @@ use std::process::Command;
 
 pub fn cases() -> Vec<Case> {
     [
-        both!(&[ROOT, SETPRIV]; a_file_that_may_not_be_opened_is_not_missing),
+        both!(&[ROOT, SETPRIV];
+            a_file_that_may_not_be_opened_is_not_missing,
+            a_supplied_file_is_read_by_all_and_written_by_the_launchers_user,
+        ),
+        both!(&[ROOT, UNSHARE];
+            a_supplied_file_is_not_written_where_its_mount_is_read_only,
+            a_pattern_with_types_is_for_folders_on_these_and_knows_them_by_other_paths,
+        ),
         both!(&[ROOT]; sources_are_unique_per_device_and_device_numbers_stay),
         both!(&[];
             a_missing_file_has_content_and_what_is_written_is_seen_by_all,
@@ -42,7 +49,7 @@ fn under(engine: Engine, rules: &str, script: &str) -> Command {
     if engine == Engine::AllStops {
         command.arg("--no-seccomp");
     }
-    command.args(["--", "sh", "-c", script]).env_remove("RUST_LOG");
+    command.args(["--", "sh", "-c", script]).env_remove("FSMASQ_LOG");
     command
 }
 
@@ -200,6 +207,58 @@ fn a_file_that_may_not_be_opened_is_not_missing(engine: Engine) {
     std::fs::remove_file(&file).unwrap();
     let script = format!("cat '{}'", file.display());
     assert_eq!(finish(&mut under(engine, rules, &script)).quiet_success().text(), "0\n");
+}
+
+fn a_supplied_file_is_read_by_all_and_written_by_the_launchers_user(engine: Engine) {
+    let rules =
+        format!("[[file]]\npath = \"{MISSING}\"\nwhen = \"missing\"\ncontent = \"5\"\nwritable = true");
+    // As a parameter that is there.
+    let script = |path: &str| {
+        format!(
+            "nobody() {{ setpriv --reuid=65534 --regid=65534 --clear-groups \"$@\"; }}; \
+             nobody cat {path} > /dev/null && echo read; nobody '{guest}' --guest table read-write {path}; echo; \
+             nobody sh -c '(echo 1 > {path}) 2> /dev/null || echo refused'",
+            guest = stage().guest.display()
+        )
+    };
+    let native = finish(&mut bare_shell(&script("/proc/sys/kernel/panic"))).quiet_success().text();
+    assert_eq!(native, "read\nerrno 13\nrefused\n");
+    let script = script(MISSING) + &format!("; cat {MISSING}; echo 6 > {MISSING}; cat {MISSING}");
+    assert_eq!(finish(&mut under(engine, &rules, &script)).quiet_success().text(), native + "5\n6\n");
+}
+
+fn a_supplied_file_is_not_written_where_its_mount_is_read_only(engine: Engine) {
+    let rules =
+        format!("[[file]]\npath = \"{MISSING}\"\nwhen = \"missing\"\ncontent = \"5\"\nwritable = true");
+    // As container runtimes do it.
+    let script = |path: &str| {
+        format!(
+            "unshare -m sh -c \"mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && \
+             cat {path} > /dev/null && echo read; '{guest}' --guest table read-write {path}; echo; \
+             (echo 1 > {path}) 2> /dev/null || echo refused\"",
+            guest = stage().guest.display()
+        )
+    };
+    let native = finish(&mut bare_shell(&script("/proc/sys/kernel/panic"))).quiet_success().text();
+    assert_eq!(native, "read\nerrno 30\nrefused\n");
+    let script = script(MISSING) + &format!("; cat {MISSING}");
+    assert_eq!(finish(&mut under(engine, &rules, &script)).quiet_success().text(), native + "5\n");
+}
+
+fn a_pattern_with_types_is_for_folders_on_these_and_knows_them_by_other_paths(engine: Engine) {
+    let rules = "[[file]]\npath = \"**/fsmasq_no_such\"\non = [\"proc\"]\nwhen = \"missing\"\ncontent = \"0\"\n\
+                 writable = true";
+    // Two containers, each with a folder of its own at the same place.
+    let script = format!(
+        "cd '{}'; cat fsmasq_no_such 2> /dev/null || echo missing; \
+         unshare -m sh -c 'mount --bind /proc/sys/kernel . && cd \"$PWD\" && echo 1 > fsmasq_no_such; \
+           cat fsmasq_no_such'; \
+         unshare -m sh -c 'mount --bind /proc/sys/vm . && cat \"$PWD/fsmasq_no_such\"'; \
+         cat /proc/sys/kernel/fsmasq_no_such; cd /proc/sys/kernel; cat fsmasq_no_such ../vm/fsmasq_no_such",
+        stage().scratch("on").display()
+    );
+    let seen = finish(&mut under(engine, rules, &script)).quiet_success();
+    assert_eq!(seen.text(), "missing\n1\n0\n1\n1\n0\n");
 }
 
 fn no_profile_is_no_rule(engine: Engine) {

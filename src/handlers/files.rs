@@ -5,17 +5,18 @@
 //! for writing. Readers of such files open, read and close, so an open is when they look.
 
 use super::open::Request;
+use super::place::{self, Place};
 use super::{Environment, descriptor, procfs};
 use crate::arch::{Call, Injected, int_argument};
 use crate::log::Rewritten;
 use crate::ptrace::Result;
 use crate::rules::profile::{FileRule, Profile, Supply, When, last_component};
 use crate::tracer::{Outcome, Traced};
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{HashSet, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -25,6 +26,10 @@ const WRITERS: usize = 4;
 const VALUE_BYTES: usize = 4096;
 /// Files remembered per rule; a pattern may stand for any number of them, and each may keep descriptors.
 const PATHS: usize = 64;
+/// A handle keeps what was written, even when the writer is gone. This much is nobody's parameter: a large page.
+const KEPT_BYTES: u64 = 2 << 20;
+/// How many opens are looked at until the handles are.
+const LOOKS: u32 = 256;
 
 /// The supplied files and what was written to them; one for the life of a tracer.
 #[derive(Debug)]
@@ -32,6 +37,8 @@ pub struct Files {
     states: Vec<State>,
     /// Last components of the rules' paths.
     names: HashSet<Vec<u8>>,
+    /// Opens since the handles were looked at.
+    looks: Cell<u32>,
 }
 
 /// What is known of one rule.
@@ -42,7 +49,7 @@ struct State {
     missing_at_start: bool,
     /// Whether the machine refuses writes: tried once, by writing back what is there.
     refuses_writes: OnceCell<bool>,
-    /// By path: a pattern stands for many files, each with a value of its own.
+    /// By path, or by folder: a pattern stands for many files, each with a value of its own.
     values: RefCell<VecDeque<(Vec<u8>, Value)>>,
 }
 
@@ -72,12 +79,25 @@ impl Files {
         Files {
             states: profile.files.iter().map(state).collect(),
             names: profile.files.iter().map(|rule| rule.file_name().to_vec()).collect(),
+            looks: Cell::new(0),
         }
     }
 
     /// Whether a rule may be for a file of this name.
     pub fn has_name(&self, name: &[u8]) -> bool {
+        let looks = self.looks.get() + 1;
+        self.looks.set(looks % LOOKS);
+        if looks == LOOKS {
+            self.tidy();
+        }
         self.names.contains(name)
+    }
+
+    /// Lets go of handles on more than a parameter.
+    fn tidy(&self) {
+        for state in &self.states {
+            state.values.borrow_mut().iter_mut().for_each(|(_, value)| value.tidy());
+        }
     }
 
     fn find(&self, path: &[u8]) -> Option<&State> {
@@ -86,28 +106,28 @@ impl Files {
 }
 
 impl State {
-    /// What the file at `path` says now.
-    fn text(&self, path: &[u8]) -> Option<Vec<u8>> {
-        self.with_value(path, |value| {
+    /// What the file says now. Its `key`: its path, or its folder where the rule says on what that is.
+    fn text(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.with_value(key, |value| {
             value.take_over();
             value.text.clone()
         })
     }
 
     /// Takes over from `file`, at later opens, what is written to it.
-    fn remember(&self, path: &[u8], file: File) {
-        self.with_value(path, |value| {
+    fn remember(&self, key: &[u8], file: File) {
+        self.with_value(key, |value| {
             value.writers.truncate(WRITERS - 1);
             value.writers.push_front(Writer { seen: content(&file), file });
         });
     }
 
-    fn with_value<T>(&self, path: &[u8], access: impl FnOnce(&mut Value) -> T) -> T {
+    fn with_value<T>(&self, key: &[u8], access: impl FnOnce(&mut Value) -> T) -> T {
         let mut values = self.values.borrow_mut();
-        let known = values.iter().position(|(known, _)| known == path);
+        let known = values.iter().position(|(known, _)| known == key);
         let mut entry = known.and_then(|index| values.remove(index)).unwrap_or_else(|| {
             let text = self.rule.content.as_ref().map(|content| line(content.as_bytes()));
-            (path.to_vec(), Value { text, writers: VecDeque::new() })
+            (key.to_vec(), Value { text, writers: VecDeque::new() })
         });
         let answer = access(&mut entry.1);
         // The files in use stay in front.
@@ -149,6 +169,20 @@ impl Value {
             self.text = Some(text);
         }
     }
+
+    fn tidy(&mut self) {
+        if self.writers.iter().any(Writer::is_large) {
+            self.take_over();
+            self.writers.retain(|writer| !writer.is_large());
+        }
+    }
+}
+
+impl Writer {
+    fn is_large(&self) -> bool {
+        let is_large = |m: fs::Metadata| m.len() > VALUE_BYTES as u64 || m.blocks() * 512 > KEPT_BYTES;
+        self.file.metadata().is_ok_and(is_large)
+    }
 }
 
 /// What is to be done about one open.
@@ -169,8 +203,23 @@ pub async fn supply(
 ) -> Result<Outcome> {
     let Some(path) = absolute(task, request) else { return Ok(None) };
     let Some(state) = environment.files.find(&path) else { return Ok(None) };
-    let content = match plan(state, &path, request, result) {
+    if !applies(state, request, result) {
+        return Ok(None);
+    }
+    environment.files.tidy();
+    let types = &state.rule.on;
+    let place = if types.is_empty() {
+        Place { key: path.clone(), path: path.clone() }
+    } else {
+        let Some(place) = place::folder(task, environment, request, types).await? else { return Ok(None) };
+        place
+    };
+    let refusal = (state.rule.when == When::Missing).then(|| place::refusal(task.tid, &place.path)).flatten();
+    let content = match plan(state, &place.key, request) {
         Plan::Nothing => return Ok(None),
+        Plan::Content(_) if writes(request) && refusal.is_some() => {
+            return Ok(refusal.map(|errno| -i64::from(errno as i32)));
+        }
         Plan::StandIn(stand_in) => {
             return open_stand_in(task, environment, request, &stand_in).await;
         }
@@ -179,15 +228,15 @@ pub async fn supply(
     let replaced = (result >= 0).then(|| int_argument(result.cast_unsigned()));
     let wanted = descriptor::Wanted {
         name: &path,
-        content: &content,
+        content: descriptor::Content::Ready(&content),
         flags: request.status_flags(),
         close_on_exec: request.close_on_exec(),
         replaced,
     };
     match descriptor::give(task, environment, &wanted).await? {
         descriptor::Given::Descriptor(fd, file) => {
-            if may_be_written(request) {
-                state.remember(&path, file);
+            if may_be_written(request) && refusal.is_none() {
+                state.remember(&place.key, file);
             }
             let was = if replaced.is_some() { "kernel's" } else { "missing" };
             log(task, environment, request, was, "supplied");
@@ -203,31 +252,42 @@ pub async fn supply(
     }
 }
 
-/// Whether the descriptor, or one that is opened again by way of it, may be written to.
-fn may_be_written(request: &Request) -> bool {
-    request.access() != libc::O_RDONLY || request.flags & libc::O_PATH != 0
+fn writes(request: &Request) -> bool {
+    request.access() != libc::O_RDONLY
 }
 
-fn plan(state: &State, path: &[u8], request: &Request, result: i64) -> Plan {
-    let writes = request.access() != libc::O_RDONLY;
-    let by_path_only = request.flags & libc::O_PATH != 0;
+/// Whether the descriptor, or one that is opened again by way of it, may be written to.
+fn may_be_written(request: &Request) -> bool {
+    writes(request) || request.flags & libc::O_PATH != 0
+}
+
+/// Whether the rule has a say in an open with this answer.
+fn applies(state: &State, request: &Request, result: i64) -> bool {
     let rule = &state.rule;
     match (rule.when, rule.supply()) {
-        (When::Missing, _) if !state.missing_at_start => Plan::Nothing,
-        (When::Missing, _) if !is_missing(result, writes && rule.literal_path().is_some()) => Plan::Nothing,
-        (When::Missing, Supply::StandIn(stand_in)) => Plan::StandIn(stand_in.to_owned()),
-        (When::Missing, _) if writes && !rule.writable => Plan::Nothing,
-        (When::WriteFails, _) if result < 0 => Plan::Nothing,
-        (When::WriteFails, _) if may_be_written(request) && !state.refuses_writes() => Plan::Nothing,
-        _ => match (state.text(path), request.access()) {
-            // What is not written over must not be read back.
-            (_, libc::O_WRONLY) if !by_path_only => Plan::Content(Vec::new()),
-            (Some(text), _) => Plan::Content(text),
-            (None, libc::O_RDONLY) if !by_path_only => Plan::Nothing,
-            (None, _) => Plan::Content(rule.literal_path().map_or_else(Vec::new, |path| {
-                open_real(path, false).map_or_else(|_| Vec::new(), |file| content(&file))
-            })),
-        },
+        (When::Missing, supply) => {
+            let may = matches!(supply, Supply::StandIn(_)) || rule.writable || !writes(request);
+            let other_words_count = writes(request) && rule.literal_path().is_some();
+            state.missing_at_start && may && is_missing(result, other_words_count)
+        }
+        (When::WriteFails, _) => result >= 0 && (!may_be_written(request) || state.refuses_writes()),
+    }
+}
+
+fn plan(state: &State, key: &[u8], request: &Request) -> Plan {
+    let by_path_only = request.flags & libc::O_PATH != 0;
+    let rule = &state.rule;
+    if let (When::Missing, Supply::StandIn(stand_in)) = (rule.when, rule.supply()) {
+        return Plan::StandIn(stand_in.to_owned());
+    }
+    match (state.text(key), request.access()) {
+        // What is not written over must not be read back.
+        (_, libc::O_WRONLY) if !by_path_only => Plan::Content(Vec::new()),
+        (Some(text), _) => Plan::Content(text),
+        (None, libc::O_RDONLY) if !by_path_only => Plan::Nothing,
+        (None, _) => Plan::Content(rule.literal_path().map_or_else(Vec::new, |path| {
+            open_real(path, false).map_or_else(|_| Vec::new(), |file| content(&file))
+        })),
     }
 }
 
@@ -346,6 +406,7 @@ mod tests {
     fn each_file_of_a_pattern_has_a_value_and_the_oldest_are_forgotten() {
         let rule = FileRule {
             path: "**/x".into(),
+            on: Vec::new(),
             when: When::Missing,
             content: Some("0".into()),
             writable: true,
@@ -365,6 +426,31 @@ mod tests {
         }
         assert_eq!(state.text(b"/a/x").as_deref(), Some(&b"0\n"[..]));
         assert_eq!(state.values.borrow().len(), PATHS);
+    }
+
+    #[test]
+    fn what_is_too_large_for_a_parameter_is_let_go_whoever_comes_by() {
+        let rule = FileRule {
+            path: "/no/such/file".into(),
+            on: Vec::new(),
+            when: When::Missing,
+            content: Some("0".into()),
+            writable: true,
+            stand_in: None,
+        };
+        let files = Files::new(&Profile { files: vec![rule], ..Profile::none() });
+        let state = &files.states[0];
+        let mut written = tempfile::tempfile().unwrap_or_else(|e| panic!("{e}"));
+        state.remember(b"x", written.try_clone().unwrap_or_else(|e| panic!("{e}")));
+        assert!(written.write_all(b"7\n").is_ok());
+        let handles = || state.values.borrow()[0].1.writers.len();
+        let opens = |count| (0..count).for_each(|_| assert!(!files.has_name(b"another")));
+        opens(LOOKS);
+        assert_eq!(handles(), 1);
+        assert!(written.set_len(VALUE_BYTES as u64 + 1).is_ok());
+        opens(LOOKS);
+        assert_eq!(handles(), 0);
+        assert_eq!(state.text(b"x").as_deref(), Some(&b"7\n"[..]));
     }
 
     #[test]

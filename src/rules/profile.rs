@@ -36,6 +36,9 @@ pub struct SourceRule {
 pub struct FileRule {
     /// An absolute path, or `**/NAME` for a file of that name in any folder.
     pub path: String,
+    /// With `**/NAME`: only in folders on file systems of these types, as mount tables name them. Empty: on all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on: Vec<String>,
     pub when: When,
     /// What the file says at first; a newline is added where there is none at its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -157,6 +160,9 @@ impl FileRule {
         ) {
             return Err("`path` must be absolute without `.`, `..`, `//`, or `**/NAME`");
         }
+        if name.is_none() && !self.on.is_empty() {
+            return Err("`on` goes with `**/NAME`; an absolute path says where it is");
+        }
         if self.path.contains('\0') || self.stand_in.as_ref().is_some_and(|s| s.contains('\0')) {
             return Err("a path can't have a NUL");
         }
@@ -206,6 +212,10 @@ mod tests {
         assert_eq!(matching(b"/a/xcpuacct.usage_percpu"), 0);
         assert_eq!(matching(b"/dev/kmsg"), 1);
         assert_eq!(matching(b"/x/dev/kmsg"), 0);
+        // A file of such a name is not missing everywhere.
+        for rule in rules.iter().filter(|rule| rule.literal_path().is_none()) {
+            assert_eq!(rule.on, ["cgroup", "cgroup2"], "{}", rule.path);
+        }
     }
 
     #[test]
@@ -218,6 +228,7 @@ mod tests {
             ("path = \"/a\"\nwhen = \"missing\"\nstand-in = \"b/c\"", "same folder"),
             ("path = \"/a\"\nwhen = \"write-fails\"\ncontent = \"1\"", "keeps what is written"),
             ("path = \"**/a\"\nwhen = \"write-fails\"", "not a pattern"),
+            ("path = \"/a\"\non = [\"cgroup\"]\nwhen = \"missing\"\ncontent = \"\"", "`on` goes with"),
             ("path = \"/a\"\nwhen = \"sometimes\"", "unknown variant"),
             ("path = \"/a\"\nwhen = \"missing\"\ncontents = \"1\"", "unknown field"),
         ] {

@@ -11,23 +11,28 @@ mod guests;
 mod abi;
 mod breakage;
 mod control_groups;
+mod early_signals;
 mod exec;
 mod filters;
 mod first_process;
 mod group_stop;
 mod gvisor;
+mod hostile;
 mod i386;
 mod in_place;
+mod init_signals;
 mod injection;
 mod interrupted_calls;
 mod job_control;
 mod languages;
+mod let_go;
 mod limits;
 mod logging;
 mod mappings;
 mod mount_tables;
 mod namespaces;
 mod obstacles;
+mod other_tracers;
 mod outputs;
 mod places;
 mod profiles;
@@ -35,6 +40,7 @@ mod sandboxed_jobs;
 mod signals;
 mod statfs;
 mod statmount;
+mod storms;
 mod supervision;
 mod survivors;
 mod table_descriptors;
@@ -60,6 +66,9 @@ fn main() {
         in_place::cases(),
         survivors::cases(),
         group_stop::cases(),
+        job_control::cases(),
+        terminals::cases(),
+        early_signals::cases(),
         signals::cases(),
         interrupted_calls::cases(),
         injection::cases(),
@@ -70,6 +79,9 @@ fn main() {
         places::cases(),
         obstacles::cases(),
         logging::cases(),
+        other_tracers::cases(),
+        hostile::cases(),
+        storms::cases(),
         languages::cases(),
         i386::cases(),
         abi::cases(),
@@ -78,10 +90,10 @@ fn main() {
         breakage::cases(),
         control_groups::cases(),
         first_process::cases(),
-        job_control::cases(),
         outputs::cases(),
         supervision::cases(),
-        terminals::cases(),
+        init_signals::cases(),
+        let_go::cases(),
         sandboxed_jobs::cases(),
     ]
     .concat();

@@ -6,6 +6,7 @@ mod calls;
 mod descriptors;
 mod exec;
 mod filters;
+mod hostile;
 mod injection;
 mod interrupted;
 mod jobs;
@@ -15,8 +16,10 @@ mod registers;
 mod sources;
 mod statfs;
 mod statmount;
+mod storms;
 mod tables;
 mod tasks;
+mod tracing;
 
 pub use sources::{go_program, i386_program};
 pub use tables::WAYS;
@@ -71,6 +74,42 @@ pub fn run(name: &str, arguments: &[String]) -> i32 {
         "raise" => tasks::raise(argument(0).parse().unwrap()),
         "crash" => tasks::crash(),
         "ids" => tasks::ids(),
+        "trace-child" => tracing::of_a_child(argument(0)),
+        "trace" => tracing::of_a_stranger(argument(0).parse().unwrap(), argument(1) == "seize"),
+        "nothing" => {}
+        "swapped" => {
+            let with_fifo = argument(4) == "fifo";
+            hostile::swapped(argument(0), argument(1), argument(2), argument(3).parse().unwrap(), with_fifo);
+        }
+        "posing" => {
+            let behind = argument(4).parse().unwrap();
+            hostile::posing(
+                argument(0),
+                argument(1),
+                argument(2),
+                argument(3),
+                behind,
+                argument(5).parse().unwrap(),
+            );
+        }
+        "statfs-edges" => hostile::edges(argument(0)),
+        "moving-buffer" => hostile::moving_buffer(argument(0)),
+        "rewritten-path" => hostile::rewritten_path(argument(0)),
+        "unserved-page" => hostile::unserved_page(argument(0)),
+        "attack" => hostile::attack(argument(0)),
+        "killed" => {
+            let path = argument(2).to_owned().leak();
+            storms::killed(argument(0).parse().unwrap(), argument(1).parse().unwrap(), path);
+        }
+        "stop-and-continue" => {
+            storms::stop_and_continue(argument(0).parse().unwrap(), argument(1).to_owned().leak());
+        }
+        "same-id" => storms::same_id(argument(0).parse().unwrap(), argument(1)),
+        "many-threads" => storms::many_threads(argument(0).parse().unwrap(), argument(1)),
+        "many-mounts" => storms::many_mounts(argument(0).parse().unwrap(), argument(1)),
+        "storm-of-tasks" => {
+            storms::storm_of_tasks(argument(0).parse().unwrap(), argument(1).to_owned().leak());
+        }
         "jobs-by-signals" => jobs::by_signals(),
         "service" => life::service(),
         "reaper" => life::reaper(),

@@ -27,7 +27,7 @@ pub fn threads(path: &str) {
     std::io::stdout().write_all(&first).unwrap();
 }
 
-fn magic(path: &str) -> i64 {
+pub fn magic(path: &str) -> i64 {
     let path = string(path);
     // SAFETY: plain integers; a string that ends in NUL.
     unsafe {

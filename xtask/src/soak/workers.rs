@@ -75,7 +75,7 @@ pub fn all() -> Vec<Worker> {
     all.push(needing(
         &["unshare"],
         shell("namespaces", "unshare -pfm --mount-proc sh -c 'echo $$; cat /proc/self/mountinfo; mount -t tmpfs x /mnt; cat /proc/mounts'", |text| {
-            if text.starts_with("1\n") { masked(&text[2..]) } else { Err(text.to_owned()) }
+            text.strip_prefix("1\n").map_or_else(|| Err(text.to_owned()), masked)
         }),
     ));
     all.push(needing(

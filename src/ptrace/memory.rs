@@ -105,22 +105,28 @@ impl Memory {
 
     /// Tries the rung in use, and the lower ones where it can't do this access. ENOSYS is for good; any
     /// other obstacle (EPERM for an undumpable program, a /proc/TID/mem that takes no writes) may
-    /// concern this access only. EFAULT is an answer, and so is the task's death.
+    /// concern this access only. EFAULT is an answer, and so is the task's death; but the lowest rung says
+    /// EFAULT for what may not be read as well, so that the first refusal says more.
     fn climb<T>(
         &self,
         mut access: impl FnMut(Rung) -> std::result::Result<T, nix::Error>,
     ) -> std::result::Result<T, nix::Error> {
         let mut rung = self.rung.get();
+        let mut refused = None;
         loop {
             let error = match access(rung) {
                 Ok(answer) => return Ok(answer),
-                Err(error @ (nix::Error::EFAULT | nix::Error::ESRCH)) => return Err(error),
+                Err(nix::Error::EFAULT) => return Err(refused.unwrap_or(nix::Error::EFAULT)),
+                Err(nix::Error::ESRCH) => return Err(nix::Error::ESRCH),
                 Err(error) => error,
             };
+            if matches!(error, nix::Error::EPERM | nix::Error::EACCES) {
+                refused.get_or_insert(error);
+            }
             let next = match rung {
                 Rung::ProcessVm => Rung::ProcMem,
                 Rung::ProcMem => Rung::Peek,
-                Rung::Peek => return Err(error),
+                Rung::Peek => return Err(refused.unwrap_or(error)),
             };
             if error == nix::Error::ENOSYS {
                 self.rung.set(next);

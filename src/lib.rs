@@ -11,6 +11,7 @@ pub mod command;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod handlers;
+mod held;
 mod launch;
 pub mod log;
 mod notify;

@@ -1,6 +1,7 @@
 //! What was rewritten: lines for people and programs, and the summary at the end.
 
 use crate::arch::Call;
+use crate::held;
 use crate::ptrace::Tid;
 use crate::status::Status;
 use std::borrow::Cow;
@@ -257,6 +258,12 @@ fn shown(line: &str) -> Cow<'_, str> {
 /// more, so it is asked before each part.
 fn write_if_ready(fd: BorrowedFd, line: &[u8]) {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let opened = match held::open_for_a_line(fd) {
+        Some(Ok(opened)) => Some(opened),
+        Some(Err(_)) => return,
+        None => None,
+    };
+    let fd = opened.as_ref().map_or(fd, File::as_fd);
     for part in line.chunks(libc::PIPE_BUF) {
         let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
         let ready = matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1))

@@ -23,7 +23,7 @@ pub fn cases() -> Vec<Case> {
         a_full_pipe_does_not_stall_the_program,
             a_nearly_full_pipe_does_not_stall_the_program_by_a_long_line,
             a_terminal_that_nobody_reads_does_not_stall_the_program,
-            the_mode_in_which_a_write_never_waits_is_the_tracers_own,
+            a_pipe_is_held_by_its_name_and_the_commands_mode_of_it_stays,
             a_log_file_of_json_ends_with_the_summary,
         ),
     ]
@@ -231,17 +231,17 @@ fn a_terminal_that_nobody_reads_does_not_stall_the_program(engine: Engine) {
     ends_all_the_same(command, terminal);
 }
 
-fn the_mode_in_which_a_write_never_waits_is_the_tracers_own(engine: Engine) {
+fn a_pipe_is_held_by_its_name_and_the_commands_mode_of_it_stays(engine: Engine) {
     let mut command = engine.prefix().options(["-v"]).guest("stop");
     command.stderr(Stdio::piped());
     let (child, mut stdin) = crate::group_stop::started(&mut command);
-    let waits = |pid: i32| {
+    let flags = |pid: i32| {
         let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/2")).unwrap();
         let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap().trim().to_owned();
-        i32::from_str_radix(&flags, 8).unwrap() & libc::O_NONBLOCK == 0
+        i32::from_str_radix(&flags, 8).unwrap()
     };
-    let command = i32::try_from(child.id()).unwrap();
-    assert_eq!((waits(command), waits(tracer_of(child.id()).unwrap())), (true, false));
+    assert_eq!(flags(i32::try_from(child.id()).unwrap()) & (libc::O_NONBLOCK | libc::O_PATH), 0);
+    assert_eq!(flags(tracer_of(child.id()).unwrap()) & libc::O_PATH, libc::O_PATH);
     std::io::Write::write_all(&mut stdin, b"go\n").unwrap();
     wait(child, "a guest").success();
 }

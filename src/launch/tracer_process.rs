@@ -3,6 +3,7 @@
 use super::Logging;
 use super::handshake::{Channel, FromCommand, FromTracer};
 use crate::handlers::Environment;
+use crate::held;
 use crate::log::Format;
 use crate::ptrace::{self, Options, Tid};
 use crate::rules::Rules;
@@ -14,7 +15,6 @@ use nix::unistd::{Pid, setsid};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::rc::Rc;
 
 /// Seizes the command's process and serves its tree until the last task has ended.
@@ -87,25 +87,9 @@ fn leave_the_family(channel: &Channel, log: Option<&File>) {
     if log.is_some() || fcntl(std::io::stderr(), FcntlArg::F_GETFD).is_err() {
         let_go_of(libc::STDERR_FILENO);
     } else {
-        never_wait_for_stderr();
+        held::hold_stderr();
     }
     close_all_but(&[Some(channel.descriptor()), log.map(AsRawFd::as_raw_fd)]);
-}
-
-/// Gives a pipe or terminal on stderr a mode of its own, in which a write never waits. Other files are
-/// shared with the command, offset and all, and don't make anybody wait.
-fn never_wait_for_stderr() {
-    use nix::sys::stat::{SFlag, fstat};
-    let kind = fstat(std::io::stderr()).map(|s| SFlag::from_bits_truncate(s.st_mode) & SFlag::S_IFMT);
-    if !matches!(kind, Ok(SFlag::S_IFIFO | SFlag::S_IFCHR)) {
-        return;
-    }
-    let reopened =
-        OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open("self/fd/2");
-    if let Ok(own) = reopened {
-        // SAFETY: both descriptors are open; nobody owns 2.
-        unsafe { libc::dup2(own.as_raw_fd(), libc::STDERR_FILENO) };
-    }
 }
 
 /// The caller's limits are the command's. They would end, or hinder, the tracer of a whole tree.

@@ -32,7 +32,7 @@ pub fn cases() -> Vec<Case> {
         ),
         both!(&[THREADS]; live_threads_cost_the_tracer_little_memory),
         both!(&[ROOT]; an_id_may_be_used_again_at_once),
-        both!(&[ROOT, UNSHARE]; a_table_of_twenty_thousand_mounts_is_complete_and_others_are_served),
+        both!(&[ROOT, UNSHARE]; a_table_of_eight_thousand_mounts_is_complete_and_others_are_served),
         sandboxes.collect(),
     ]
     .concat()
@@ -100,21 +100,21 @@ fn live_threads_cost_the_tracer_little_memory(engine: Engine) {
     assert!((1..=TRACER_KIBIBYTES).contains(&kibibytes), "{text}");
 }
 
-fn a_table_of_twenty_thousand_mounts_is_complete_and_others_are_served(engine: Engine) {
+fn a_table_of_eight_thousand_mounts_is_complete_and_others_are_served(engine: Engine) {
     let folder = stage().scratch("many-mounts");
     let script = "while kill -0 $$ 2>/dev/null; do grep -c ' ext4 ' /proc/self/mounts; done > \"$2\" & looker=$!; \
-                  unshare -m \"$0\" --guest many-mounts 20000 \"$1\"; status=$?; kill $looker; exit $status";
+                  unshare -m \"$0\" --guest many-mounts 8000 \"$1\"; status=$?; kill $looker; exit $status";
     let looks = stage().scratch("looks").join("looks");
     let mut command = engine.prefix().shell(script);
     command.arg(&stage().guest).arg(&folder).arg(&looks);
     let seen = finish(&mut command).success();
-    assert!(lines_of_type(&seen.stdout, "ext4") > 20_000);
+    assert!(lines_of_type(&seen.stdout, "ext4") > 8000);
     assert_eq!(lines_of_type(&seen.stdout, "tmpfs"), 0);
     let counts = std::fs::read_to_string(&looks).unwrap();
     assert!(counts.lines().count() > 1 && counts.lines().all(|n| n != "0"), "{counts}");
     // The same bare; ids of mounts and superblocks differ.
     let mut command = bare("unshare");
-    command.arg("-m").arg(&stage().guest).args(["--guest", "many-mounts", "20000"]).arg(&folder);
+    command.arg("-m").arg(&stage().guest).args(["--guest", "many-mounts", "8000"]).arg(&folder);
     let expected = finish(&mut command).success();
     let steady = |text: &[u8]| -> String {
         String::from_utf8_lossy(text)
@@ -122,7 +122,7 @@ fn a_table_of_twenty_thousand_mounts_is_complete_and_others_are_served(engine: E
             .map(|l| l.splitn(4, ' ').last().unwrap().to_owned() + "\n")
             .collect()
     };
-    assert_same_lines(&steady(&seen.stdout), &steady(&masked(&expected.stdout)), "20,000 mounts");
+    assert_same_lines(&steady(&seen.stdout), &steady(&masked(&expected.stdout)), "8,000 mounts");
 }
 
 fn in_gvisor(sandbox: Sandbox) {

@@ -311,6 +311,16 @@ impl Registers {
         self.set_result(-i64::from(libc::EINTR));
     }
 
+    /// The address of what stands so many bytes in front of the next instruction.
+    pub fn before_instruction(&self, bytes: u64) -> u64 {
+        self.0.rip.wrapping_sub(bytes)
+    }
+
+    /// Sends the task back to an instruction of that length, to execute it again.
+    pub fn step_back(&mut self, bytes: u64) {
+        self.0.rip = self.0.rip.wrapping_sub(bytes);
+    }
+
     /// Whether the task is where `other` says, about to do the same.
     pub fn same_place(&self, other: &Registers) -> bool {
         let of = |r: &user_regs_struct| (r.rip, r.rsp, r.rax, r.orig_rax);

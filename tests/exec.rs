@@ -33,6 +33,7 @@ pub fn cases() -> Vec<Case> {
         both!(&[ROOT, SETPRIV];
             a_program_that_may_not_be_read_is_executed,
             without_privilege_a_program_that_forbids_its_dump_is_not_broken,
+            without_privilege_a_program_that_may_not_be_read_is_not_broken,
         ),
         both!(&[ROOT, SETPRIV, SETCAP]; a_programs_file_capabilities_are_its_own),
         both!(&[USER_NAMESPACES, UNSHARE, BINFMT]; a_format_that_is_registered_runs_its_interpreter),
@@ -158,6 +159,11 @@ fn as_nobody_inside(engine: Engine, program: &Path) {
 
 fn a_program_that_may_not_be_read_is_executed(engine: Engine) {
     as_nobody_inside(engine, &copy("unreadable", 0o111));
+}
+
+fn without_privilege_a_program_that_may_not_be_read_is_not_broken(engine: Engine) {
+    let program = copy("unreadable", 0o111);
+    same_program(engine, &NOBODY, program.as_os_str(), &["privileges", TABLE], true);
 }
 
 fn without_privilege_a_program_that_forbids_its_dump_is_not_broken(engine: Engine) {

@@ -10,6 +10,7 @@ pub fn cases() -> Vec<Case> {
         a_signal_that_the_program_ignores_interrupts_no_call,
         a_handler_interrupts_the_calls_that_it_does_natively,
         a_handler_that_restarts_calls_restarts_those_that_it_does_natively,
+        timeouts_end_calls_however_often_ignored_signals_come,
     )
 }
 
@@ -42,4 +43,8 @@ fn a_handler_interrupts_the_calls_that_it_does_natively(engine: Engine) {
 fn a_handler_that_restarts_calls_restarts_those_that_it_does_natively(engine: Engine) {
     let seen = same_answers(engine, libc::SIGUSR1, "restart");
     assert!(seen.contains("read of a pipe: 8, handled 5 times"), "{seen}");
+}
+
+fn timeouts_end_calls_however_often_ignored_signals_come(engine: Engine) {
+    same_answers(engine, libc::SIGWINCH, "timeout");
 }

@@ -48,7 +48,7 @@ fn a_limit_on_file_sizes_does_not_end_the_tracer(engine: Engine) {
 
 fn a_limit_on_cpu_time_does_not_count_the_tracers(engine: Engine) {
     // One second: the many processes that share a tracer need less than that each, the tracer more.
-    reads_a_table_below(engine, libc::RLIMIT_CPU, 1, "table-in-children", "400");
+    reads_a_table_below(engine, libc::RLIMIT_CPU, 1, "table-in-children", "150");
 }
 
 fn a_limit_on_descriptors_does_not_hinder_the_tracer(engine: Engine) {

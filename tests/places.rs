@@ -21,6 +21,7 @@ pub fn cases() -> Vec<Case> {
         ),
         both!(&[ROOT, UNSHARE];
             namespaces_of_other_kinds_change_nothing,
+            a_cgroup_namespace_has_its_own_view_of_groups,
             a_proc_with_options_serves_as_any,
             below_the_proc_of_another_namespace_the_rest_is_said,
         ),
@@ -69,6 +70,12 @@ fn namespaces_of_other_kinds_change_nothing(engine: Engine) {
         same_below(engine, &["unshare", kind], TABLE);
         same_inside(engine, &["unshare", kind], TABLE);
     }
+}
+
+/// The kernel writes the roots of such mounts for whoever reads them.
+fn a_cgroup_namespace_has_its_own_view_of_groups(engine: Engine) {
+    same_inside(engine, &["unshare", "-C"], TABLE);
+    same_below(engine, &["unshare", "-C"], TABLE);
 }
 
 /// Without the numbers of mounts, which each new namespace has others of.

@@ -4,7 +4,7 @@
 use super::Environment;
 use super::object::{Object, descriptor_of};
 use crate::arch::{Abi, Injected, int_argument};
-use crate::ptrace::Result;
+use crate::ptrace::{Result, Tid};
 use crate::tracer::{Outcome, Traced};
 use std::borrow::Cow;
 use std::fmt;
@@ -134,6 +134,7 @@ async fn with_page(
     let content = kept.or_else(|| wanted.content.bytes());
     if let Some(content) = &content
         && task.abi != Abi::I386
+        && may_make_files(task.tid)
     {
         // The task makes the pages, so that they are its own memory cgroup's. Where that fails, writing makes them.
         // (32-bit programs have another form of the call; they are few.)
@@ -170,6 +171,14 @@ async fn with_page(
         inject(task, Injected::Close, [memfd, 0, 0]).await?.ok();
     }
     Ok(result.map(|()| (int_argument(target), file)))
+}
+
+/// Whether no limit on the size of files would end the task (RLIMIT_FSIZE).
+fn may_make_files(tid: Tid) -> bool {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes one rlimit, and reads none.
+    let answer = unsafe { libc::prlimit(tid.0, libc::RLIMIT_FSIZE, std::ptr::null(), &raw mut limit) };
+    answer == 0 && limit.rlim_cur == libc::RLIM_INFINITY
 }
 
 /// Opens the memfd once more with the access that the program asked for: a read-only descriptor then

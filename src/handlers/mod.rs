@@ -15,6 +15,7 @@ mod statfs;
 mod statmount;
 
 pub use files::Files;
+pub(crate) use object::descriptor_of;
 
 use crate::arch::{Abi, Call};
 use crate::log::Statistics;

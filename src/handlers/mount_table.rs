@@ -10,7 +10,9 @@ use crate::rewrite::mount_table::{Format, Mount, Replacement, mounts, rewrite};
 use crate::rules::Rules;
 use crate::rules::profile::last_component;
 use crate::tracer::{Outcome, Traced};
+use nix::errno::Errno;
 use procfs::OpenTable;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::ErrorKind;
 
@@ -39,23 +41,34 @@ pub async fn mask(task: &Traced, environment: &Environment, request: &Request, f
             return Ok(None);
         }
     };
-    let Some((text, change)) = masked(&environment.rules, task, &table) else { return Ok(None) };
-    let name = table.path;
+    // Most tables that are read have nothing to mask.
+    if !mounts(table.format, &table.content).any(|mount| environment.rules.for_mount(&mount).is_some()) {
+        return Ok(None);
+    }
+    let OpenTable { format, path: name, content } = table;
     // The handler sleeps now and then: thousands of them must not keep thousands of large texts meanwhile.
-    let kept = (text.len() <= KEPT_BYTES).then_some(text);
-    let again = || {
-        let table = procfs::mount_table(task.tid, fd).ok()??;
-        masked(&environment.rules, task, &table).map(|(text, _)| text)
+    let kept = (content.len() <= KEPT_BYTES).then_some(content);
+    let change = RefCell::new(None);
+    let text = || {
+        let table = match &kept {
+            Some(content) => OpenTable { format, path: name.clone(), content: content.clone() },
+            None => procfs::mount_table(task.tid, fd).ok()??,
+        };
+        let (text, first) = masked(&environment.rules, task, &table)?;
+        change.replace(Some(first));
+        Some(text)
     };
     let wanted = descriptor::Wanted {
         name: &name,
-        content: kept.as_deref().map_or(Content::Later(&again), Content::Ready),
+        content: Content::Later(&text),
         flags: request.status_flags(),
         close_on_exec: request.close_on_exec(),
         replaced: Some(fd),
     };
     let path = || String::from_utf8_lossy(&request.path).into_owned();
-    Ok(match descriptor::give(task, environment, &wanted).await? {
+    let given = descriptor::give(task, environment, &wanted).await?;
+    let change = change.take().unwrap_or_default();
+    Ok(match given {
         descriptor::Given::Descriptor(given, _) => {
             environment.statistics.rewritten(&Rewritten {
                 tid: task.tid,
@@ -66,6 +79,8 @@ pub async fn mask(task: &Traced, environment: &Environment, request: &Request, f
             });
             Some(i64::from(given))
         }
+        // The descriptor is another one's by now, or the table has nothing to mask any more.
+        descriptor::Given::Refused { errno: Errno::EBADF, outcome, .. } => outcome,
         descriptor::Given::Refused { call, errno, outcome } => {
             environment.warn_once(task.tid, call.name(), || {
                 format!(
@@ -81,6 +96,7 @@ pub async fn mask(task: &Traced, environment: &Environment, request: &Request, f
 }
 
 /// The first change of a table, for the log.
+#[derive(Default)]
 struct Change {
     was: String,
     is: String,
@@ -88,8 +104,6 @@ struct Change {
 
 /// The table with the rules applied, or None where they change nothing.
 fn masked(rules: &Rules, task: &Traced, table: &OpenTable) -> Option<(Vec<u8>, Change)> {
-    // Most tables that are read have nothing to mask: see that before the sources are looked up.
-    mounts(table.format, &table.content).find(|m| rules.for_mount(m).is_some())?;
     let sources = sources(rules, task, table);
     let mut change = None;
     let text = rewrite(table.format, &table.content, |index, mount| {

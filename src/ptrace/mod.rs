@@ -198,6 +198,19 @@ impl Stopped {
         Ok(self.signal_info()?.si_code > 0)
     }
 
+    /// Whether the kernel itself sent the signal that the task is stopped for, with no more to say of it.
+    pub fn signal_is_the_kernels(&self) -> Result<bool> {
+        Ok(self.signal_info()?.si_code == libc::SI_KERNEL)
+    }
+
+    /// Whether a process of the task's pid namespace, or below, sent the signal that it is stopped for: others have the
+    /// id 0 there (man 7 pid_namespaces).
+    pub fn signal_is_from_its_namespace(&self) -> Result<bool> {
+        let info = self.signal_info()?;
+        // SAFETY: signals with such a code have this field (sigaction(2)); of others, any bits are a number.
+        Ok(info.si_code <= 0 && unsafe { info.si_pid() } != 0)
+    }
+
     fn signal_info(&self) -> Result<libc::siginfo_t> {
         // SAFETY: the struct is plain data, for which all zeroes is a value.
         let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };

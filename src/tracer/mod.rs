@@ -6,6 +6,7 @@ mod queue;
 mod script;
 pub(crate) mod signals;
 pub(crate) mod site;
+mod timeouts;
 mod tree;
 
 pub use script::{Outcome, Traced};
@@ -184,10 +185,13 @@ impl Tracer {
             // Every stop takes back the request for another one (kernel/signal.c, ptrace_stop).
             stopped.interrupt_soon()?;
         }
-        let scripted = self.tasks.get(&stopped.tid()).is_some_and(|task| task.script.is_some());
+        let is_followed = self
+            .tasks
+            .get(&stopped.tid())
+            .is_some_and(|task| task.script.is_some() || task.signals.awaits_end_of_call());
         let how = match self.engine {
             Engine::AllStops => Resume::ToSyscallStop,
-            Engine::Seccomp if scripted => Resume::ToSyscallStop,
+            Engine::Seccomp if is_followed => Resume::ToSyscallStop,
             Engine::Seccomp => Resume::Continue,
         };
         stopped.resume(how, signal)
@@ -200,8 +204,9 @@ impl Tracer {
         if task.script.is_some() {
             return self.resume(stopped, signal);
         }
-        match signals::look(&mut stopped, signal, &mut task.signals)? {
+        match signals::look(&mut stopped, signal, &mut task.signals, &self.environment.memory)? {
             Delivery::Deliver => self.resume(stopped, signal),
+            Delivery::Drop => self.resume(stopped, 0),
             Delivery::Detach => {
                 tracing::debug!(tid = tid.0, signal, "the init of a pid namespace dies of a fault");
                 self.gone(tid);
@@ -301,6 +306,14 @@ impl Tracer {
                 task.in_call = false;
             }
             return self.after(tid, script, next);
+        }
+        if task.signals.awaits_end_of_call() {
+            let registers = stopped.registers()?;
+            let result = registers.result(registers.likely_abi());
+            // At the entry, which is no end.
+            if result != -i64::from(libc::ENOSYS) {
+                task.signals.call_ended(result);
+            }
         }
         let was_in_call = task.in_call;
         if self.engine == Engine::Seccomp {

@@ -1,29 +1,60 @@
 //! Signals that would do to a traced task what they never do to an untraced one.
 //!
 //! - A signal that a task ignores is not even queued; for a traced task it is, so that the tracer can
-//!   see it, and blocking calls return EINTR for nothing. Such a call is made again (its timeout
-//!   starts afresh).
+//!   see it, and blocking calls return EINTR for nothing. Such a call is made again, until its time has passed
+//!   (`timeouts.rs`), which is measured from the first of such signals.
 //! - The init process of a pid namespace dies of a fault; traced, the kernel takes the fault for one more
 //!   signal that an init ignores, and it faults for ever. So it is let go (man 7 pid_namespaces;
 //!   kernel/signal.c, force_sig_info_to_task).
+//! - To that process, nobody in its namespace can send what it does not handle, SIGSTOP included; traced, it gets
+//!   that one (kernel/signal.c, sig_task_ignored).
 
+use super::timeouts;
 use crate::arch::Registers;
-use crate::ptrace::{Result, Stopped, Tid};
+use crate::ptrace::{Memory, Result, Stopped, Tid};
 use crate::status::Status;
+use std::time::Instant;
 
 /// What is kept of a task between two of its signal stops.
 #[derive(Debug, Default)]
 pub struct SignalState {
     /// Where the task was sent back to, to make its call again.
     rewound: Option<Registers>,
+    /// A call that is made again, and since when.
+    again: Option<Again>,
     /// Whether its process is the init of a pid namespace; looked up at its first fault.
     is_init: Option<bool>,
+}
+
+/// A call that was interrupted for nothing.
+#[derive(Debug)]
+struct Again {
+    /// Of the task when it makes the call.
+    registers: Registers,
+    since: Instant,
+}
+
+impl SignalState {
+    /// Whether the end of the call that the task is in has to be seen.
+    pub fn awaits_end_of_call(&self) -> bool {
+        self.again.is_some()
+    }
+
+    /// The task leaves a call with this result.
+    pub fn call_ended(&mut self, result: i64) {
+        // The kernel's own ways to have it made again: linux/errno.h.
+        if result != -i64::from(libc::EINTR) && !(-516..=-512).contains(&result) {
+            self.again = None;
+        }
+    }
 }
 
 /// What to do with the signal.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Delivery {
     Deliver,
+    /// Natively it would not have been sent.
+    Drop,
     /// Let the task go: it has to die of this, and can't while it is traced.
     Detach,
 }
@@ -35,16 +66,26 @@ const FAULTS: [i32; 6] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
 
 /// Looks at a signal that is about to be delivered.
-pub fn look(stopped: &mut Stopped, signal: i32, state: &mut SignalState) -> Result<Delivery> {
+pub fn look(
+    stopped: &mut Stopped,
+    signal: i32,
+    state: &mut SignalState,
+    memory: &Memory,
+) -> Result<Delivery> {
     if FAULTS.contains(&signal) {
-        return fault(stopped, signal, state);
+        return fault(stopped, signal, state, memory);
+    }
+    if signal == libc::SIGSTOP && stopped.signal_is_from_its_namespace()? && is_init(stopped.tid(), state) {
+        return Ok(Delivery::Drop);
     }
     let mut registers = stopped.registers()?;
     let rewound = state.rewound.take().filter(|there| registers.same_place(there));
     if rewound.is_none() && !registers.is_interrupted_call() {
         return Ok(Delivery::Deliver);
     }
-    let ignored = Dispositions::of(stopped.tid()).is_some_and(|d| d.ignores(signal));
+    let tid = stopped.tid();
+    let ignored = Dispositions::of(tid)
+        .is_some_and(|d| d.ignores(signal) || (!d.handles(signal) && is_init(tid, state)));
     match rewound {
         // Another signal behind the ignored one, without an instruction in between: this one
         // interrupts the call where it has a handler.
@@ -52,29 +93,77 @@ pub fn look(stopped: &mut Stopped, signal: i32, state: &mut SignalState) -> Resu
         Some(_) => {
             registers.call_was_interrupted();
             stopped.set_registers(&registers)?;
+            state.again = None;
         }
-        None if ignored => {
-            registers.call_again();
-            stopped.set_registers(&registers)?;
-            state.rewound = Some(registers);
-        }
-        None => {}
+        None if ignored => make_again(stopped, registers, state, memory)?,
+        None => state.again = None,
     }
     Ok(Delivery::Deliver)
 }
 
-fn fault(stopped: &Stopped, signal: i32, state: &mut SignalState) -> Result<Delivery> {
+/// Sends the task back to make its call once more, or gives it the answer of a call whose time has passed.
+fn make_again(
+    stopped: &mut Stopped,
+    registers: Registers,
+    state: &mut SignalState,
+    memory: &Memory,
+) -> Result<()> {
+    let mut there = registers;
+    there.call_again();
+    let since = match state.again.take() {
+        Some(again) if again.registers.same_place(&there) => again.since,
+        _ => Instant::now(),
+    };
+    if let Some(timeout) = timeouts::of_call(&registers, memory, stopped)
+        && since.elapsed() >= timeout.after
+    {
+        let mut late = registers;
+        late.set_result(timeout.result);
+        return stopped.set_registers(&late);
+    }
+    stopped.set_registers(&there)?;
+    state.rewound = Some(there);
+    state.again = Some(Again { registers: there, since });
+    Ok(())
+}
+
+fn fault(stopped: &mut Stopped, signal: i32, state: &mut SignalState, memory: &Memory) -> Result<Delivery> {
     if !stopped.signal_is_a_fault()? {
         return Ok(Delivery::Deliver);
     }
     let tid = stopped.tid();
-    let is_init = *state.is_init.get_or_insert_with(|| {
+    let deadly = is_init(tid, state) && Dispositions::of(tid).is_some_and(|d| !d.catches(signal));
+    if !deadly {
+        return Ok(Delivery::Deliver);
+    }
+    // It has to do it once more, without a tracer. After a trap it is behind the instruction already.
+    let mut registers = stopped.registers()?;
+    let mut before = [0; 2];
+    let is_known = memory.read(stopped, registers.before_instruction(2), &mut before).is_ok();
+    let trap_bytes = match (signal, before) {
+        (libc::SIGSYS, _) => 2,
+        (libc::SIGSEGV, [INT, _]) if is_known && stopped.signal_is_the_kernels()? => 2,
+        (libc::SIGTRAP, [_, INT3]) if is_known && stopped.signal_is_the_kernels()? => 1,
+        _ => 0,
+    };
+    if trap_bytes > 0 {
+        registers.step_back(trap_bytes);
+        stopped.set_registers(&registers)?;
+    }
+    Ok(Delivery::Detach)
+}
+
+/// `int n` and `int3`.
+const INT: u8 = 0xCD;
+const INT3: u8 = 0xCC;
+
+/// Whether the task's process is the first one of a pid namespace.
+fn is_init(tid: Tid, state: &mut SignalState) -> bool {
+    *state.is_init.get_or_insert_with(|| {
         Status::of(tid).is_some_and(|status| {
             status.field("NStgid").and_then(|ids| ids.split_whitespace().last()) == Some("1")
         })
-    });
-    let deadly = is_init && Dispositions::of(tid).is_some_and(|d| !d.catches(signal));
-    Ok(if deadly { Delivery::Detach } else { Delivery::Deliver })
+    })
 }
 
 /// What a task does with signals: the masks of /proc/TID/status.
@@ -98,6 +187,11 @@ impl Dispositions {
 
     pub(crate) fn ignores(self, signal: i32) -> bool {
         has(self.ignored, signal) || (IGNORED_BY_DEFAULT.contains(&signal) && !has(self.caught, signal))
+    }
+
+    /// Whether it has a handler.
+    fn handles(self, signal: i32) -> bool {
+        has(self.caught, signal)
     }
 
     /// Whether a fault runs a handler: one that is blocked kills, whatever its disposition.

@@ -194,7 +194,7 @@ pub fn int80(path: &str, table: &str) {
     let page = low_page(table);
     let open = gate("open", &[(0, 5), (1, page), (2, 0), (3, 0)]);
     show_table(open);
-    let openat = gate("openat", &[(0, 295), (1, AT_FDCWD), (2, page), (3, 0), (4, 0)]);
+    let openat = gate("openat", &[(0, 295), (1, AT_FDCWD), (2, page | high), (3, 0), (4, 0)]);
     show_table(openat);
     // `struct open_how`: three words.
     for word in 0..3 {

@@ -251,7 +251,9 @@ pub struct Page {
 impl Page {
     async fn map(task: &Traced) -> Result<std::result::Result<Page, Refusal>> {
         let protection = u64::from((libc::PROT_READ | libc::PROT_WRITE).cast_unsigned());
-        let flags = u64::from((libc::MAP_PRIVATE | libc::MAP_ANONYMOUS).cast_unsigned());
+        // There at once, so that nobody has to wait for it.
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
+        let flags = u64::from(flags.cast_unsigned());
         let no_file = (-1i64).cast_unsigned();
         let arguments = [0, PAGE_BYTES, protection, flags, no_file, 0];
         let address = task.inject(Injected::Mmap, arguments).await?;

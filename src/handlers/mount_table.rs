@@ -33,10 +33,12 @@ pub async fn mask(task: &Traced, environment: &Environment, request: &Request, f
         Err(error) => {
             // A descriptor link that is no table is the usual case, and none of our business.
             if Format::from_name(last_component(&request.path)).is_some() {
-                tracing::warn!(
-                    tid = task.tid.0, path = %String::from_utf8_lossy(&request.path), %error,
-                    "a mount table is shown as it is: its descriptor can't be looked at"
-                );
+                environment.warn_once(task.tid, "look", || {
+                    format!(
+                        "{} is shown as it is: its descriptor can't be looked at: {error}",
+                        String::from_utf8_lossy(&request.path)
+                    )
+                });
             }
             return Ok(None);
         }

@@ -20,6 +20,14 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("python3", "python3"),
     ("git", "git"),
     ("stress-ng", "stress-ng"),
+    ("gdb", "gdb"),
+    ("bwrap", "bubblewrap"),
+    ("setcap", "libcap2-bin"),
+    ("tini", "tini"),
+    ("dumb-init", "dumb-init"),
+    ("catatonit", "catatonit"),
+    ("runsv", "runit"),
+    ("supervise", "daemontools"),
 ];
 
 /// Installs what is missing. Where that fails, the tests that need it say so themselves.

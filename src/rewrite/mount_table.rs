@@ -232,6 +232,23 @@ mod tests {
     }
 
     #[test]
+    fn a_table_of_a_hundred_thousand_lines_with_long_names() {
+        // As long as paths can be, with all that the kernel escapes.
+        let name = "/a\\040-\\0409p\\012\\011\\134#".repeat(170);
+        let table = |shown: &str| {
+            let mut text = String::new();
+            for id in 0..100_000 {
+                let place = if id % 1000 == 0 { name.as_str() } else { "/a" };
+                let fstype = if id % 2 == 0 { shown } else { "tmpfs" };
+                text.push_str(&format!("{id} 1 0:{id} / {place} rw shared:{id} - {fstype} 9p rw,9p\n"));
+            }
+            text
+        };
+        assert!(name.len() > 4096);
+        assert!(rewritten(Format::Mountinfo, &table("9p")).as_deref() == Some(table("ext4").as_str()));
+    }
+
+    #[test]
     fn a_9p_elsewhere_in_the_line_stays() {
         let table =
             "30 25 0:26 / /9p rw,9p 9p - tmpfs 9p rw,9p\n31 25 0:27 / /a\\040-\\0409p rw - tmpfs 9p rw\n";

@@ -47,7 +47,7 @@ fn tasks_may_die_at_any_moment(engine: Engine) {
     let seed = seed();
     let mut command = engine.prefix().guest("killed");
     // Each call of a victim stops where there is no filter.
-    let rounds = if engine == Engine::Seccomp { "150" } else { "30" };
+    let rounds = if engine == Engine::Seccomp { "400" } else { "60" };
     command.args([&seed.to_string(), rounds, TABLE]);
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let id = child.id();

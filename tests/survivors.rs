@@ -94,6 +94,9 @@ fn the_tracer_is_nobodys_child_and_survives_signals_to_the_group(engine: Engine)
         stat.rsplit_once(')').unwrap().1.split(' ').skip(2).take(3).map(|f| f.parse().unwrap()).collect();
     let [parent, group, session] = fields[..] else { panic!("{stat}") };
     assert_ne!(parent, i32::try_from(child.id()).unwrap(), "not the command's child");
+    // Who looks for the command finds one process.
+    let called = std::fs::read_to_string(format!("/proc/{tracer}/cmdline")).unwrap();
+    assert_eq!(called.trim_end_matches('\0'), format!("fsmasq: tracer of {}", child.id()));
     // SAFETY: no preconditions.
     let (own_group, own_session) = unsafe { (libc::getpgrp(), libc::getsid(0)) };
     assert!(group != own_group && session != own_session, "{stat}");

@@ -5,6 +5,7 @@
 mod filter;
 mod handshake;
 mod obstacle;
+mod title;
 mod tracer_process;
 
 pub use obstacle::LaunchError;

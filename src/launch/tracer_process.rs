@@ -2,6 +2,7 @@
 
 use super::Logging;
 use super::handshake::{Channel, FromCommand, FromTracer};
+use super::title;
 use crate::handlers::Environment;
 use crate::held;
 use crate::log::Format;
@@ -20,6 +21,7 @@ use std::rc::Rc;
 /// Seizes the command's process and serves its tree until the last task has ended.
 pub fn run(command: Pid, channel: Channel, rules: Rules, logging: Logging) {
     leave_the_family(&channel, logging.file.as_ref());
+    title::set(command.as_raw());
     let leader = Tid(command.as_raw());
     if channel.send(FromTracer::Hello { pid: Pid::this().as_raw() }).is_err() {
         return;

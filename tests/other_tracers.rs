@@ -3,9 +3,12 @@
 use crate::common::needs::{Need, PYTHON, ROOT, SETPRIV, STRACE, finds};
 use crate::common::sandbox::Sandbox;
 use crate::common::{Case, Engine, bare, bare_guest, both, finish, stage};
+use std::path::PathBuf;
 use std::process::Command;
+use std::sync::OnceLock;
 
 const GDB: Need = Need::new("gdb", || finds("gdb"));
+const LEAK_SANITIZER: Need = Need::new("a C compiler with a leak sanitizer", || leaking().is_some());
 
 pub fn cases() -> Vec<Case> {
     [
@@ -20,6 +23,7 @@ pub fn cases() -> Vec<Case> {
         both!(&[STRACE]; strace_sees_what_it_sees_bare, strace_follows_what_the_program_starts),
         both!(&[GDB]; gdb_runs_a_program, gdb_stops_at_a_crash),
         both!(&[GDB, PYTHON]; gdb_attaches_to_all_threads),
+        both!(&[LEAK_SANITIZER]; a_leak_sanitizer_finds_what_it_finds_bare),
         both!(&[ROOT, SETPRIV]; what_may_not_be_traced_is_refused_and_stays_masked),
         gvisor(),
     ]
@@ -167,6 +171,33 @@ fn gdb_attaches_to_all_threads(engine: Engine) {
                   echo >&${COPROC[1]}; read line <&${COPROC[0]}; echo $line";
     let mut command = engine.prefix().command("bash");
     assert_eq!(finish(command.args(["-c", script, python])).success().text(), "21\nthrough\n");
+}
+
+/// A program that loses memory, and whose sanitizer traces all its threads at the end to find that out.
+fn leaking() -> Option<PathBuf> {
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let make = || {
+        let folder = stage().scratch("leaking");
+        let (source, program) = (folder.join("leaking.c"), folder.join("leaking"));
+        let text =
+            "#include <stdlib.h>\nint main(void) { void *volatile p = malloc(100); p = 0; return 0; }\n";
+        std::fs::write(&source, text).unwrap();
+        let built =
+            Command::new("cc").arg("-fsanitize=address").arg(&source).arg("-o").arg(&program).output();
+        built.is_ok_and(|output| output.status.success()).then_some(program)
+    };
+    PROGRAM.get_or_init(make).clone()
+}
+
+fn a_leak_sanitizer_finds_what_it_finds_bare(engine: Engine) {
+    let found = |mut command: Command| {
+        let done = finish(&mut command);
+        let summary = "SUMMARY: AddressSanitizer: 100 byte(s) leaked in 1 allocation(s).";
+        assert!(done.errors().contains(summary), "{}", done.errors());
+        done.status.code()
+    };
+    let program = leaking().unwrap();
+    assert_eq!(found(engine.prefix().command(&program)), found(bare(&program)));
 }
 
 /// Whoever could unmask others by trying to trace them would do more than natively.

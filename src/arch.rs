@@ -218,9 +218,10 @@ impl Registers {
     pub fn likely_abi(&self) -> Abi {
         if self.0.cs != USER_CS_64 {
             Abi::I386
-        } else if low32(self.0.orig_rax) & X32_BIT != 0 {
+        } else if self.0.orig_rax.cast_signed() >= 0 && low32(self.0.orig_rax) & X32_BIT != 0 {
             Abi::X32
         } else {
+            // Also in no call, which is the number -1.
             Abi::X86_64
         }
     }
@@ -280,23 +281,11 @@ impl Registers {
         self.0.rip -= SYSCALL_INSTRUCTION_BYTES;
     }
 
-    /// For a task that leaves a call in the way that the kernel has for restarting calls, or that only the
-    /// tracer has interrupted: what the kernel would do with these registers on the way to user mode. Whoever
-    /// then makes the task execute something else has nothing left to lose.
-    /// Numbers: ERESTART* (linux/errno.h), restart_syscall (unistd_{64,32}.h).
-    pub fn settle_interrupted_call(&mut self) {
-        let abi = self.likely_abi();
-        if self.0.orig_rax.cast_signed() < 0 {
-            return;
-        }
-        match self.result(abi) {
-            -514..=-512 => self.call_again(),
-            -516 => {
-                self.0.rip -= SYSCALL_INSTRUCTION_BYTES;
-                self.0.rax = if abi == Abi::I386 { 0 } else { 219 | u64::from(x32_bit(abi)) };
-            }
-            _ if self.is_interrupted_call() => self.call_again(),
-            _ => {}
+    /// For a task that leaves a call which only the tracer may have interrupted: leaves it to the kernel, on the way to user
+    /// mode, whether EINTR is the answer (a handler runs) or the call is made again. ERESTARTNOHAND (linux/errno.h).
+    pub fn leave_interrupted_call_to_the_kernel(&mut self) {
+        if self.is_interrupted_call() {
+            self.set_result(-514);
         }
     }
 

@@ -3,8 +3,9 @@
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::resource::{Resource, getrlimit};
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
+use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -25,12 +26,15 @@ const SYNC_WAKE_UP: libc::c_ulong = 1;
 pub struct Supervisor {
     /// Made with the first listener.
     shared: OnceCell<Arc<Shared>>,
+    /// How many have been adopted.
+    adopted: Cell<u64>,
 }
 
 #[derive(Debug)]
 struct Shared {
     epoll: Epoll,
-    listeners: Mutex<HashMap<RawFd, OwnedFd>>,
+    /// By a number of our own: a descriptor's may be another's by the time that an event is looked at.
+    listeners: Mutex<HashMap<u64, OwnedFd>>,
     /// The last listener has gone.
     unused: Condvar,
 }
@@ -43,18 +47,23 @@ impl Supervisor {
         // SAFETY: the kernel reads one u32.
         let works = unsafe { libc::syscall(libc::SYS_seccomp, GET_ACTION_AVAIL, 0, &raw const action) == 0 };
         let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| LISTENERS.min(soft / 2));
-        works && self.shared.get().is_none_or(|shared| (shared.lock().len() as u64) < limit)
+        works && self.start().is_ok_and(|shared| (shared.lock().len() as u64) < limit)
     }
 
     /// Takes over a listener; its filter's calls are answered from now on.
     pub fn adopt(&self, listener: OwnedFd) -> io::Result<()> {
         let shared = self.start()?;
-        let number = listener.as_raw_fd();
+        if !is_listener(&listener) {
+            // A sibling has put something else there.
+            return Err(io::Error::from_raw_os_error(libc::EBADF));
+        }
         // Only faster; older kernels lack it.
         // SAFETY: no pointers.
-        unsafe { libc::ioctl(number, IOCTL_SET_FLAGS, SYNC_WAKE_UP) };
+        unsafe { libc::ioctl(listener.as_raw_fd(), IOCTL_SET_FLAGS, SYNC_WAKE_UP) };
         let mut listeners = shared.lock();
-        let event = EpollEvent::new(EpollFlags::EPOLLIN, u64::from(number.cast_unsigned()));
+        let number = self.adopted.get();
+        self.adopted.set(number + 1);
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, number);
         shared.epoll.add(&listener, event)?;
         listeners.insert(number, listener);
         Ok(())
@@ -87,8 +96,19 @@ impl Supervisor {
 
 impl Shared {
     /// A panic elsewhere leaves the map as good as it was.
-    fn lock(&self) -> MutexGuard<'_, HashMap<RawFd, OwnedFd>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, OwnedFd>> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Of a listener whose last task has ended. Others may hold copies of it: epoll has to be told.
+    fn forget(&self, number: u64) {
+        let mut listeners = self.lock();
+        if let Some(listener) = listeners.remove(&number) {
+            let _ = self.epoll.delete(&listener);
+        }
+        if listeners.is_empty() {
+            self.unused.notify_all();
+        }
     }
 
     fn serve(&self) {
@@ -96,20 +116,21 @@ impl Shared {
         loop {
             let Ok(ready) = self.epoll.wait(&mut events, EpollTimeout::NONE) else { continue };
             for event in &events[..ready] {
-                let Ok(number) = RawFd::try_from(event.data()) else { continue };
-                if event.events().contains(EpollFlags::EPOLLIN) {
-                    wave_through(number);
-                } else {
-                    // The last task with the filter has ended.
-                    let mut listeners = self.lock();
-                    listeners.remove(&number);
-                    if listeners.is_empty() {
-                        self.unused.notify_all();
-                    }
+                let number = event.data();
+                let listener = self.lock().get(&number).map(AsRawFd::as_raw_fd);
+                let serves = event.events().contains(EpollFlags::EPOLLIN);
+                if !(serves && listener.is_some_and(wave_through)) {
+                    self.forget(number);
                 }
             }
         }
     }
+}
+
+/// Whether the kernel made it for a filter: no file can be called so.
+fn is_listener(descriptor: &OwnedFd) -> bool {
+    let link = fs::read_link(format!("self/fd/{}", descriptor.as_raw_fd()));
+    link.is_ok_and(|link| link.as_os_str() == "anon_inode:seccomp notify")
 }
 
 /// `struct seccomp_notif_resp` (linux/seccomp.h).
@@ -121,16 +142,18 @@ struct Answer {
     flags: u32,
 }
 
-/// Answers one call: SECCOMP_USER_NOTIF_FLAG_CONTINUE.
-fn wave_through(listener: RawFd) {
+/// Answers one call: SECCOMP_USER_NOTIF_FLAG_CONTINUE. False where nothing can be had from it any more.
+fn wave_through(listener: RawFd) -> bool {
     // `struct seccomp_notif` begins with the id; 80 bytes, and room for a longer one. All must be zero.
     let mut call = [0u64; 64];
     // SAFETY: the kernel writes one seccomp_notif, which is shorter than the buffer.
     if unsafe { libc::ioctl(listener, IOCTL_RECEIVE, call.as_mut_ptr()) } != 0 {
-        // The task has died, or was interrupted, meanwhile.
-        return;
+        // ENOENT: the task has died, or was interrupted, meanwhile.
+        let errno = io::Error::last_os_error().raw_os_error();
+        return matches!(errno, Some(libc::ENOENT | libc::EINTR));
     }
     let answer = Answer { id: call[0], value: 0, error: 0, flags: 1 };
     // SAFETY: the kernel reads one seccomp_notif_resp.
     unsafe { libc::ioctl(listener, IOCTL_SEND, &raw const answer) };
+    true
 }

@@ -16,6 +16,8 @@ pub fn cases() -> Vec<Case> {
             a_child_that_asks_to_be_traced_is,
             a_process_that_another_traces_goes_on_as_ever,
             a_process_that_is_stopped_stays_so_while_another_traces_it,
+            a_signal_that_comes_meanwhile_ends_the_wait_for_it,
+            an_open_that_waits_holds_up_no_tracer,
             programs_that_are_to_be_left_alone_are,
             a_script_is_left_alone_by_its_name,
             the_command_itself_can_be_left_alone,
@@ -68,6 +70,23 @@ fn a_process_that_is_stopped_stays_so_while_another_traces_it(engine: Engine) {
     let seen = attached(engine, "seize", stop);
     let expected = "Ok(())\nevent 128 with SIGSTOP\nState:\tT (stopped)\n1021994\nended 5\nef53\n";
     assert_eq!(seen, expected);
+}
+
+fn a_signal_that_comes_meanwhile_ends_the_wait_for_it(engine: Engine) {
+    let done = finish(engine.prefix().guest("trace-while-signals-come").arg("200")).quiet_success();
+    assert_eq!(done.text(), "200 waits ended\n");
+}
+
+fn an_open_that_waits_holds_up_no_tracer(engine: Engine) {
+    // By its name it may be a table, so that the tracer waits for what becomes of it.
+    let script = "cat \"$0/mounts\" & traced=$!
+        until grep -q cat /proc/$traced/comm && grep -qE '^(2|257) ' /proc/$traced/syscall; do :; done
+        \"$1\" --guest trace $traced seize; echo through > \"$0/mounts\"; wait $traced; echo ended $?";
+    let folder = stage().scratch("waiting");
+    nix::unistd::mkfifo(&folder.join("mounts"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut command = engine.prefix().command("bash");
+    let done = finish(command.args(["-c", script]).arg(folder).arg(&stage().guest)).quiet_success();
+    assert_eq!(done.text(), "Ok(())\nevent 128 with SIGTRAP\nthrough\nended 0\n");
 }
 
 const TYPES: &str = "stat -f -c %t /dev/shm; env stat -f -c %t /dev/shm; stat -f -c %t /dev/shm; \

@@ -64,7 +64,7 @@ async fn install(task: &Traced, environment: &Environment) -> Result<std::result
     else {
         return Ok(Err("it may not map memory".to_owned()));
     };
-    let listener = install_at(task, &page).await?;
+    let listener = install_at(task, environment, &page).await?;
     page.unmap(task).await?;
     let listener = match listener {
         Ok(listener) => listener,
@@ -73,19 +73,29 @@ async fn install(task: &Traced, environment: &Environment) -> Result<std::result
     let adopted =
         holder.descriptor(int_argument(listener)).and_then(|listener| environment.supervisor.adopt(listener));
     let _ = task.inject(Injected::Close, [listener, 0, 0, 0, 0, 0]).await?;
-    Ok(adopted.map_err(|error| format!("its filter's listener: {error}")))
+    // A filter can't be taken away.
+    Ok(adopted.map_err(|error| format!("its filter's listener: {error}, so that its opens fail from now on")))
 }
 
-async fn install_at(task: &Traced, page: &Page) -> Result<std::result::Result<u64, nix::Error>> {
+async fn install_at(
+    task: &Traced,
+    environment: &Environment,
+    page: &Page,
+) -> Result<std::result::Result<u64, nix::Error>> {
     let mut flags = NEW_LISTENER | WAIT_KILLABLE;
     let mut promised = false;
     loop {
         let arguments = [SET_MODE_FILTER, flags, page.address, 0, 0, 0];
         match task.inject(Injected::Seccomp, arguments).await? {
             Err(nix::Error::EINVAL) if flags & WAIT_KILLABLE != 0 => flags = NEW_LISTENER,
-            // A filter takes privilege, or the promise to gain none, which a tracer's task could not anyway.
+            // A filter takes privilege, or the promise to gain none.
             Err(nix::Error::EACCES) if !promised => {
                 promised = true;
+                environment.warn_once(task.tid, "no_new_privs", || {
+                    "a program is let go that has no privilege of its own: from now on it can't gain any \
+                     (no_new_privs)"
+                        .to_owned()
+                });
                 let _ = task.inject(Injected::Prctl, [PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0]).await?;
             }
             answer => return Ok(answer),

@@ -29,8 +29,8 @@ pub enum Look {
     NotYet,
 }
 
-/// Files whose opener may become a server of other tasks' memory.
-const SERVERS_OF_MEMORY: [&[u8]; 2] = [b"fuse", b"userfaultfd"];
+/// Devices whose opener may become a server of other tasks' memory.
+const SERVERS_OF_MEMORY: [&[u8]; 3] = [b"dev/fuse", b"dev/cuse", b"dev/userfaultfd"];
 
 /// An open, as its caller asked for it.
 #[derive(Debug, Clone)]
@@ -71,7 +71,7 @@ impl Request {
             }
         };
         let name = last_component(&path);
-        if SERVERS_OF_MEMORY.contains(&name) {
+        if SERVERS_OF_MEMORY.iter().any(|device| path.ends_with(device)) {
             environment.memory.be_careful();
         }
         let interest = Interest {

@@ -24,9 +24,11 @@ impl Tracer {
             Some(task) if task.parked.is_none() => {
                 let is_asked = task.leaving.is_some();
                 task.leaving.get_or_insert_default().waiting.push(waiting);
-                if !is_asked && task.script.is_none() {
-                    // Where it has died its exit status is on the way, and ends the waiting.
-                    let _ = ptrace::interrupt(target);
+                let takes_notice = task.script.as_ref().is_none_or(Script::is_in_own_call);
+                // One that is gone without a word (another thread executed a program) keeps nobody waiting.
+                if !is_asked && takes_notice && ptrace::interrupt(target).is_err() {
+                    task.leaving = None;
+                    return self.unpark(waiting);
                 }
                 Ok(())
             }
@@ -57,7 +59,10 @@ impl Tracer {
             });
             return self.done(stopped);
         };
-        registers.settle_interrupted_call();
+        // (gVisor, which lacks that request, restarts calls in a way of its own.)
+        if self.syscall_info {
+            registers.leave_interrupted_call_to_the_kernel();
+        }
         let handler = handlers::letting_go(&self.environment);
         let position = Position::Anywhere { site };
         // It is in no call; each injected one says itself what it expects.
@@ -82,6 +87,13 @@ impl Tracer {
             asked => task.leaving = asked,
         }
         self.resume(stopped, 0)
+    }
+
+    /// A stop of the task was not handled: nobody waits for it any more.
+    pub(super) fn stay(&mut self, tid: Tid) {
+        if let Some(leaving) = self.tasks.get_mut(&tid).and_then(|task| task.leaving.take()) {
+            self.wake(leaving);
+        }
     }
 
     /// The task goes on without us.

@@ -114,10 +114,16 @@ impl Tracer {
                 Event::Exited { code } => {
                     tracing::trace!(tid = tid.0, code, "exited");
                     self.gone(tid);
+                    if tid == self.leader {
+                        return Progress::CommandEnded;
+                    }
                 }
                 Event::Killed { signal } => {
                     tracing::trace!(tid = tid.0, signal, "killed");
                     self.gone(tid);
+                    if tid == self.leader {
+                        return Progress::CommandEnded;
+                    }
                 }
                 Event::Stopped(stop) => {
                     self.environment.statistics.count_stop();
@@ -131,15 +137,13 @@ impl Tracer {
                         Ok(()) | Err(Error::Died(_)) => {}
                         Err(error) => {
                             tracing::error!(tid = tid.0, ?stop, %error, "a stop was not handled");
+                            self.stay(tid);
                             // Whatever it was: a task must not be left stopped.
                             let signal = if let Stop::Signal { signal } = stop { signal } else { 0 };
                             self.resume(Stopped::from_wait(tid, status), signal).ok();
                         }
                     }
                 }
-            }
-            if tid == self.leader && !self.tasks.contains_key(&tid) {
-                return Progress::CommandEnded;
             }
         }
     }
@@ -202,7 +206,8 @@ impl Tracer {
         let task = self.tasks.entry(tid).or_default();
         // While calls are injected only SIGSTOP arrives, and concerns none of them.
         if task.script.is_some() {
-            return self.resume(stopped, signal);
+            let is_futile = signals::stops_an_init_from_within(&stopped, signal, &mut task.signals)?;
+            return self.resume(stopped, if is_futile { 0 } else { signal });
         }
         match signals::look(&mut stopped, signal, &mut task.signals, &self.environment.memory)? {
             Delivery::Deliver => self.resume(stopped, signal),

@@ -187,6 +187,8 @@ pub struct Script {
     shared: Rc<Shared>,
     abi: Abi,
     expected: Expected,
+    /// The task is in the call that it made itself, and nothing was injected yet.
+    in_own_call: bool,
 }
 
 /// What becomes of the task after a stop that the script has seen.
@@ -226,7 +228,7 @@ impl Script {
         });
         let arguments = registers.arguments(abi);
         let body = handler(Traced { shared: Rc::clone(&shared), tid, abi, call, arguments });
-        let mut script = Script { body: Box::pin(body), shared, abi, expected };
+        let mut script = Script { body: Box::pin(body), shared, abi, expected, in_own_call: false };
         let next = script.drive(stopped)?;
         Ok((script, next))
     }
@@ -246,6 +248,11 @@ impl Script {
         Ok((self.drive(stopped)?, false))
     }
 
+    /// Whether the task is in its own call, which may take long, and may be interrupted.
+    pub fn is_in_own_call(&self) -> bool {
+        self.in_own_call
+    }
+
     /// Goes on with a handler whose task was parked.
     pub fn unpark(&mut self, stopped: Stopped) -> Result<Next> {
         self.drive(stopped)
@@ -261,6 +268,7 @@ impl Script {
         match (answer, self.shared.wish.take()) {
             (Poll::Pending, Some(Wish::HandOver(target))) => Ok(Next::Parked(stopped, target)),
             (Poll::Pending, wish) => {
+                self.in_own_call = wish == Some(Wish::CallExit) && self.shared.own.get().is_none();
                 if wish == Some(Wish::InjectedExit) {
                     self.expected = Expected::EntryOrExit;
                 }

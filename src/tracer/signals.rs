@@ -75,7 +75,7 @@ pub fn look(
     if FAULTS.contains(&signal) {
         return fault(stopped, signal, state, memory);
     }
-    if signal == libc::SIGSTOP && stopped.signal_is_from_its_namespace()? && is_init(stopped.tid(), state) {
+    if stops_an_init_from_within(stopped, signal, state)? {
         return Ok(Delivery::Drop);
     }
     let mut registers = stopped.registers()?;
@@ -99,6 +99,11 @@ pub fn look(
         None => state.again = None,
     }
     Ok(Delivery::Deliver)
+}
+
+/// Whether natively nobody would have been stopped.
+pub fn stops_an_init_from_within(stopped: &Stopped, signal: i32, state: &mut SignalState) -> Result<bool> {
+    Ok(signal == libc::SIGSTOP && stopped.signal_is_from_its_namespace()? && is_init(stopped.tid(), state))
 }
 
 /// Sends the task back to make its call once more, or gives it the answer of a call whose time has passed.

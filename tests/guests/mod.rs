@@ -76,6 +76,7 @@ pub fn run(name: &str, arguments: &[String]) -> i32 {
         "ids" => tasks::ids(),
         "trace-child" => tracing::of_a_child(argument(0)),
         "trace" => tracing::of_a_stranger(argument(0).parse().unwrap(), argument(1) == "seize"),
+        "trace-while-signals-come" => tracing::while_signals_come(argument(0).parse().unwrap()),
         "nothing" => {}
         "swapped" => {
             let with_fifo = argument(4) == "fifo";

@@ -53,3 +53,51 @@ fn shown(status: WaitStatus) -> String {
         other => format!("{other:?}"),
     }
 }
+
+/// Children that wait for a signal, which comes while they are being attached to: each wait ends.
+pub fn while_signals_come(rounds: u32) {
+    for round in 0..rounds {
+        let (mut told, tell) = std::io::pipe().unwrap();
+        // SAFETY: one thread.
+        let child = match unsafe { fork() }.unwrap() {
+            ForkResult::Parent { child } => child,
+            ForkResult::Child => wait_for_a_signal(tell),
+        };
+        drop(tell);
+        std::io::Read::read_exact(&mut told, &mut [0]).unwrap();
+        // SAFETY: as above.
+        let sender = match unsafe { fork() }.unwrap() {
+            ForkResult::Parent { child } => child,
+            ForkResult::Child => {
+                // Earlier and later, from round to round.
+                (0..round % 50 * 400).for_each(|_| std::hint::spin_loop());
+                nix::sys::signal::kill(child, Signal::SIGUSR1).unwrap();
+                std::process::exit(0);
+            }
+        };
+        let is_traced = ptrace::seize(child, ptrace::Options::empty()).is_ok();
+        loop {
+            match waitpid(child, None).unwrap() {
+                WaitStatus::Stopped(_, signal) if is_traced => ptrace::cont(child, signal).unwrap(),
+                end => break assert_eq!(end, WaitStatus::Exited(child, 0)),
+            }
+        }
+        waitpid(sender, None).unwrap();
+    }
+    println!("{rounds} waits ended");
+}
+
+fn wait_for_a_signal(mut tell: std::io::PipeWriter) -> ! {
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, sigaction};
+    extern "C" fn nothing(_: libc::c_int) {}
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGUSR1);
+    mask.thread_block().unwrap();
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does nothing.
+    unsafe { sigaction(Signal::SIGUSR1, &action) }.unwrap();
+    std::io::Write::write_all(&mut tell, &[1]).unwrap();
+    // SAFETY: the set is initialized.
+    unsafe { libc::sigsuspend(SigSet::empty().as_ref()) };
+    std::process::exit(0)
+}

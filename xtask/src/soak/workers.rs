@@ -44,7 +44,7 @@ pub fn all() -> Vec<Worker> {
         shell(
             "shell: survivors",
             "for i in 1 2 3; do (sleep 0.$i; stat -f -c %t /dev/shm) & done; (setsid cat /proc/self/mounts &) | wc -l > /dev/null; echo first",
-            |text| is(text, "first\nef53\nef53\nef53\n"),
+            |text| is(&sorted(text), "ef53\nef53\nef53\nfirst\n"),
         ),
         shell(
             "shell: kills",
@@ -224,6 +224,13 @@ fn judged(words: &[String], check: Check) -> Verdict {
 
 fn shortened(text: &str) -> String {
     text.chars().take(300).collect::<String>().replace('\n', "⏎")
+}
+
+/// Whoever comes first, comes first.
+fn sorted(text: &str) -> String {
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
 fn is(text: &str, expected: &str) -> Result<(), String> {

@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 pub fn cases() -> Vec<Case> {
     both!(&[];
@@ -17,6 +18,12 @@ pub fn cases() -> Vec<Case> {
     )
 }
 
+/// So many signals come without a pause.
+const BURST: usize = 6;
+/// Then there is one, of so many microseconds or less: without, what shares its processor with whoever sends
+/// them comes no further.
+const PAUSES: u64 = 300;
+
 /// In a group of its own, with its parent outside of it: an orphaned group can't be stopped by a key.
 fn start(mut command: Command) -> Child {
     command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
@@ -25,7 +32,8 @@ fn start(mut command: Command) -> Child {
 /// Sends signals to the child's group until it says that it has begun; then lets it end.
 #[track_caller]
 fn begins_below(engine: Engine, signals: &[i32]) {
-    for round in 0..20 {
+    let mut pauses = (0..PAUSES).cycle();
+    for round in 0..100 {
         // Once without, for this is how it is natively.
         let mut child = start(if round == 0 { bare_guest("stop") } else { engine.prefix().guest("stop") });
         let group = i32::try_from(child.id()).unwrap();
@@ -38,11 +46,12 @@ fn begins_below(engine: Engine, signals: &[i32]) {
                 line
             });
             while !has_begun.load(Ordering::Relaxed) {
-                for signal in signals {
+                for signal in signals.iter().cycle().take(BURST) {
                     // SAFETY: no pointers; the group of our own child, which has not been waited for.
                     unsafe { libc::kill(-group, *signal) };
                     std::thread::yield_now();
                 }
+                std::thread::sleep(Duration::from_micros(pauses.next().unwrap()));
             }
             reader.join().unwrap()
         });

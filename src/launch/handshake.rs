@@ -2,8 +2,9 @@
 
 use crate::tracer::Engine;
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// From the process that will be the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +100,14 @@ impl Channel {
         let mut bytes = [kind; MESSAGE_BYTES];
         bytes[1..].copy_from_slice(&number.to_ne_bytes());
         send(self.0.as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL).map(drop)
+    }
+
+    /// Whether a message, or the end, comes within this time.
+    pub fn is_readable(&self, within: PollTimeout) -> nix::Result<bool> {
+        match poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)], within) {
+            Err(nix::Error::EINTR) => Ok(false),
+            ready => ready.map(|ready| ready > 0),
+        }
     }
 
     /// EPIPE where the other side is gone.

@@ -16,8 +16,10 @@ use crate::rules::{Mapping, Profile, Rules};
 use crate::tracer::Engine;
 use handshake::{Channel, FromCommand, FromTracer, clear_of_standard};
 use libc::sock_filter;
-use nix::sys::wait::{WaitPidFlag, waitpid};
-use nix::unistd::{ForkResult, Pid, fork};
+use nix::poll::PollTimeout;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork, setsid};
 use std::ffi::OsString;
 use std::fs::File;
 
@@ -161,6 +163,9 @@ fn start_tracer(rules: Rules, logging: Logging, filter: Option<&[sock_filter]>) 
     match silent_fork().map_err(LaunchError::Start)? {
         None => {
             drop(ours);
+            // Before the next fork: a process that leaves its group while the group is being stopped stays
+            // stopped when the group goes on. Of this child `await_child` takes care.
+            let _ = setsid();
             // An orphan is nobody's child that the command could meet; but where orphans come back to the
             // command, as ordinary children, this silent one is the better tracer.
             // SAFETY: this process has one thread (see `Launcher::exec`), so its child may do anything.
@@ -171,10 +176,30 @@ fn start_tracer(rules: Rules, logging: Logging, filter: Option<&[sock_filter]>) 
         }
         Some(child) => {
             drop(theirs);
-            if !orphans_come_back {
-                while waitpid(child, Some(WaitPidFlag::__WALL)) == Err(nix::Error::EINTR) {}
-            }
+            await_child(child, &ours, orphans_come_back)?;
             be_seized(&ours, filter)
+        }
+    }
+}
+
+/// How often a child that should have spoken is looked at, in milliseconds.
+const LOOK: u8 = 20;
+
+/// Waits until the child has ended, or, as the tracer, has something to say; and continues it where a signal to
+/// the group that it was leaving has stopped it, for what continues the group no longer reaches it.
+fn await_child(child: Pid, channel: &Channel, is_tracer: bool) -> Result<(), LaunchError> {
+    let mut flags = WaitPidFlag::__WALL | WaitPidFlag::WUNTRACED;
+    loop {
+        if is_tracer {
+            flags |= WaitPidFlag::WNOHANG;
+            if channel.is_readable(PollTimeout::from(LOOK)).map_err(LaunchError::Handshake)? {
+                return Ok(());
+            }
+        }
+        match waitpid(child, Some(flags)) {
+            Ok(WaitStatus::Stopped(..)) => drop(kill(child, Signal::SIGCONT)),
+            Ok(WaitStatus::StillAlive) | Err(nix::Error::EINTR) => {}
+            Ok(_) | Err(_) => return Ok(()),
         }
     }
 }

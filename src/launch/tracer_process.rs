@@ -12,7 +12,7 @@ use crate::tracer::{Engine, Farewell, Progress, Tracer};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
-use nix::unistd::{Pid, setsid};
+use nix::unistd::Pid;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
@@ -72,10 +72,9 @@ fn farewell(environment: &Rc<Environment>, format: Format, file: Option<File>) -
     })
 }
 
-/// A session of its own, no terminal, no folder, no pipe of the caller's; deaf to the signals that are
+/// No folder, no pipe of the caller's; deaf to the signals that are
 /// meant for the command's group.
 fn leave_the_family(channel: &Channel, log: Option<&File>) {
-    let _ = setsid();
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None);
     lift_limits();
     // All looks at tasks are relative to the /proc of now: something else may be mounted over it later.

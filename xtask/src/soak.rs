@@ -6,7 +6,7 @@ mod processes;
 mod report;
 mod workers;
 
-use crate::tools::{repository, run as run_command, step};
+use crate::tools::{executable, repository};
 use anyhow::{Context, Result, bail, ensure};
 use processes::Sample;
 use report::{Outcome, Row};
@@ -102,22 +102,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 /// The behaviours binary, whose guests are among the workers.
 fn guests() -> Result<PathBuf> {
-    let output = step("guests: cargo test --no-run", || {
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        run_command(Command::new(cargo).current_dir(repository()).args([
-            "test",
-            "--no-run",
-            "--package=fsmasq",
-            "--test=behaviours",
-            "--message-format=json-render-diagnostics",
-        ]))
-    })?;
-    String::from_utf8_lossy(&output)
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "behaviours")
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .context("cargo built the behaviours, but named no executable")
+    let words = ["test", "--no-run", "--package=fsmasq", "--test=behaviours"];
+    executable("guests: cargo test --no-run", &words, "behaviours")
 }
 
 fn lines_of(stdout: impl std::io::Read + Send + 'static) -> Receiver<String> {

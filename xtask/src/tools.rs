@@ -102,23 +102,24 @@ pub fn repository() -> PathBuf {
 
 /// Builds the launcher with optimization, and says where it is.
 pub fn launcher() -> Result<PathBuf> {
-    let output = step("launcher: cargo build --release", || {
+    let words = ["build", "--release", "--package=fsmasq", "--bin=fsmasq"];
+    executable("launcher: cargo build --release", &words, "fsmasq")
+}
+
+/// Where cargo has put the program `target` that these words make it build.
+pub fn executable(what: &str, words: &[&str], target: &str) -> Result<PathBuf> {
+    let output = step(what, || {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        run(Command::new(cargo).current_dir(repository()).args([
-            "build",
-            "--release",
-            "--package=fsmasq",
-            "--bin=fsmasq",
-            "--message-format=json-render-diagnostics",
-        ]))
+        let format = "--message-format=json-render-diagnostics";
+        run(Command::new(cargo).current_dir(repository()).args(words).arg(format))
     })?;
     // One JSON object a line; that of the program itself names the file.
     String::from_utf8_lossy(&output)
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "fsmasq")
+        .filter(|message| message["target"]["name"] == target)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .context("cargo built the launcher, but named no executable")
+        .with_context(|| format!("cargo built {target}, but named no executable"))
 }
 
 /// Runs a command to its end and returns its standard output; the error has what it said.

@@ -1,7 +1,7 @@
 //! Who is compared: each is a prefix for a command.
 
 use super::programs::Program;
-use crate::tools::{Cache, repository, run, step};
+use crate::tools::{Cache, executable, launcher, run};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -75,11 +75,9 @@ impl Tools {
                 format!("{program} is needed to be compared with; on Debian: apt-get install {package}")
             })?;
         }
-        let built = build(&["fsmasq", "bench-calls"])?;
-        let [fsmasq, guest] = built.as_slice() else {
-            bail!("cargo did not name the programs that it built")
-        };
-        Ok(Tools { fsmasq: fsmasq.clone(), guest: guest.clone() })
+        let words = ["build", "--release", "--package=bench-calls"];
+        let guest = executable("guest: cargo build --release", &words, "bench-calls")?;
+        Ok(Tools { fsmasq: launcher()?, guest })
     }
 }
 
@@ -87,29 +85,6 @@ impl Tools {
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
-}
-
-/// Release builds of the workspace's packages: their programs, in the same order.
-fn build(packages: &[&str]) -> Result<Vec<PathBuf>> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args(["build", "--release", "--message-format=json-render-diagnostics"]);
-    command.args(packages.iter().flat_map(|package| ["--package", package]));
-    let messages = step(&format!("cargo build --release: {}", packages.join(", ")), || {
-        output(command.current_dir(repository()))
-    })?;
-    let executables: Vec<PathBuf> = messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .collect();
-    packages
-        .iter()
-        .map(|package| {
-            let built = executables.iter().find(|path| path.file_name() == Some(package.as_ref()));
-            built.cloned().with_context(|| format!("cargo build of {package} made no program"))
-        })
-        .collect()
 }
 
 /// A command behind a prefix.

@@ -1,11 +1,13 @@
 //! Runs checks and suites one after the other, with their time, and counts.
 
-use std::io::{BufRead, BufReader, Write, stdout};
+use std::io::{BufRead, BufReader, Read, Write, stdout};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::leftovers;
 use super::tally::Tally;
 
 /// What has been run so far.
@@ -18,6 +20,7 @@ pub struct Runner {
 
 impl Runner {
     pub fn new() -> Self {
+        leftovers::adopt();
         Runner { started: Instant::now(), tally: Tally::default(), failed: Vec::new() }
     }
 
@@ -84,6 +87,9 @@ impl Runner {
     }
 }
 
+/// How long what a suite has started may go on after its end.
+const GRACE: Duration = Duration::from_secs(10);
+
 /// Shows a command's output, both kinds in the order in which they are written, and counts what its result lines say.
 fn stream(mut command: Command) -> Result<Tally> {
     let (reader, writer) = std::io::pipe()?;
@@ -91,8 +97,24 @@ fn stream(mut command: Command) -> Result<Tally> {
     let mut child = command.spawn().with_context(|| format!("starting {command:?}"))?;
     // It holds the pipe's other end, which has to be closed for the reader to see the end.
     drop(command);
+    let shown = thread::spawn(move || show(reader));
+    let status = child.wait()?;
+    // What is left holds the pipe, maybe for ever.
+    let left = leftovers::end(GRACE)?;
+    let mut tally = shown.join().expect("it does not panic")?;
+    for process in left {
+        println!("FAILED: left behind, and killed now: {process}");
+        tally.failed += 1;
+    }
+    if !status.success() && tally.failed == 0 {
+        bail!("{status}, and no test that failed: it did not come that far");
+    }
+    Ok(tally)
+}
+
+fn show(output: impl Read) -> Result<Tally> {
     let mut tally = Tally::default();
-    let mut reader = BufReader::new(reader);
+    let mut reader = BufReader::new(output);
     let mut line = Vec::new();
     while reader.read_until(b'\n', &mut line)? > 0 {
         let _ = stdout().write_all(&line);
@@ -100,10 +122,6 @@ fn stream(mut command: Command) -> Result<Tally> {
             tally += counts;
         }
         line.clear();
-    }
-    let status = child.wait()?;
-    if !status.success() && tally.failed == 0 {
-        bail!("{status}, and no test that failed: it did not come that far");
     }
     Ok(tally)
 }

@@ -163,7 +163,7 @@ pub fn program(tid: Tid) -> String {
 
 /// The process that a task belongs to; the task's own id where that can't be read.
 fn process(tid: Tid) -> i32 {
-    Status::of(tid).and_then(|status| status.field("Tgid")?.parse().ok()).unwrap_or(tid.0)
+    Status::of(tid).and_then(|status| status.number("Tgid")).unwrap_or(tid.0)
 }
 
 thread_local! {

@@ -88,26 +88,21 @@ fn section(abi: Abi, ignored_flags: u32, answer: sock_filter) -> Vec<sock_filter
     for (index, (h, number)) in handled.iter().enumerate() {
         let comparisons_left = handled.len() - index - 1;
         code.push(jump(BPF_JEQ, *number, comparisons_left + blocks.len(), 0));
-        let argument = |index: u32| load(OFFSET_ARGUMENTS + 8 * index);
-        match h.condition {
-            Condition::Always => {}
-            Condition::OpenFlags { argument: index } => {
-                blocks.push(argument(index));
-                blocks.push(jump(BPF_JSET, ignored_flags, 0, 1));
-                blocks.push(ret(ALLOW));
+        // A test goes on to ALLOW, or jumps over that to the answer.
+        let (argument, tests) = match h.condition {
+            Condition::Always => (None, vec![]),
+            Condition::OpenFlags { argument } => (Some(argument), vec![jump(BPF_JSET, ignored_flags, 0, 1)]),
+            Condition::AnyOf { argument, bits } => (Some(argument), vec![jump(BPF_JSET, bits, 1, 0)]),
+            Condition::OneOf { argument, values } => {
+                let test =
+                    |(position, value): (usize, &u32)| jump(BPF_JEQ, *value, values.len() - position, 0);
+                (Some(argument), values.iter().enumerate().map(test).collect())
             }
-            Condition::AnyOf { argument: index, bits } => {
-                blocks.push(argument(index));
-                blocks.push(jump(BPF_JSET, bits, 1, 0));
-                blocks.push(ret(ALLOW));
-            }
-            Condition::OneOf { argument: index, values } => {
-                blocks.push(argument(index));
-                for (position, value) in values.iter().enumerate() {
-                    blocks.push(jump(BPF_JEQ, *value, values.len() - position, 0));
-                }
-                blocks.push(ret(ALLOW));
-            }
+        };
+        if let Some(argument) = argument {
+            blocks.push(load(OFFSET_ARGUMENTS + 8 * argument));
+            blocks.extend(tests);
+            blocks.push(ret(ALLOW));
         }
         blocks.push(answer);
     }

@@ -2,6 +2,7 @@
 
 use crate::ptrace::Tid;
 use std::fs;
+use std::str::FromStr;
 
 /// What the kernel says of a task.
 #[derive(Debug)]
@@ -26,6 +27,11 @@ impl Status {
     #[cfg(test)]
     pub fn from_text(text: &str) -> Status {
         Status(text.to_owned())
+    }
+
+    /// The same as a number.
+    pub fn number<T: FromStr>(&self, name: &str) -> Option<T> {
+        self.field(name)?.parse().ok()
     }
 
     /// What stands behind `NAME:`; None where the kernel doesn't say it.

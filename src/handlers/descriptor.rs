@@ -2,7 +2,7 @@
 //! so the task is made to execute the calls for it.
 
 use super::Environment;
-use super::object::{Object, descriptor_of};
+use super::object::{Holder, Object, is_same};
 use crate::arch::{Abi, Injected, int_argument};
 use crate::ptrace::{Result, Tid};
 use crate::tracer::{Outcome, Traced};
@@ -193,14 +193,14 @@ async fn reopen(
 ) -> Result<Option<u64>> {
     // A sibling may have put a FIFO there, which must not hold the task up. The flag is taken back afterwards, which
     // takes a share of the open file.
-    let can_be_careful = descriptor_of(task.tid, int_argument(memfd)).is_ok();
-    let careful = if can_be_careful { libc::O_NONBLOCK | libc::O_NOCTTY } else { 0 };
+    let holder = Holder::of(task.tid).ok().filter(|holder| holder.descriptor(int_argument(memfd)).is_ok());
+    let careful = if holder.is_some() { libc::O_NONBLOCK | libc::O_NOCTTY } else { 0 };
     // A thread may have descriptors of its own; older kernels and gVisor lack thread-self.
     for folder in ["thread-self", "self"] {
         page.put(task, environment, format!("/proc/{folder}/fd/{memfd}").as_bytes())?;
         let flags_now = u64::from((flags | careful | libc::O_CLOEXEC).cast_unsigned());
         if let Ok(fd) = inject(task, Injected::Openat, [AT_FDCWD, page.address, flags_now]).await? {
-            if can_be_careful && !settle(task, int_argument(fd), flags, file) {
+            if holder.is_some_and(|holder| !settle(&holder, int_argument(fd), flags, file)) {
                 inject(task, Injected::Close, [fd, 0, 0]).await?.ok();
                 return Ok(None);
             }
@@ -211,12 +211,12 @@ async fn reopen(
 }
 
 /// Gives a new descriptor on `file` the flags that were asked for; false where it is something else.
-fn settle(task: &Traced, fd: i32, flags: i32, file: &File) -> bool {
-    let Ok(share) = descriptor_of(task.tid, fd) else { return false };
+fn settle(holder: &Holder, fd: i32, flags: i32, file: &File) -> bool {
+    let Ok(share) = holder.descriptor(fd) else { return false };
     // SAFETY: no pointers; a descriptor that we own. O_PATH has no flags to set.
-    let set = flags & (libc::O_NONBLOCK | libc::O_PATH) != 0
-        || unsafe { libc::fcntl(share.as_raw_fd(), libc::F_SETFL, flags & libc::O_APPEND) } == 0;
-    set && Object::of(task.tid, fd).is_ok_and(|object| object.is(file))
+    is_same(&share, file)
+        && (flags & (libc::O_NONBLOCK | libc::O_PATH) != 0
+            || unsafe { libc::fcntl(share.as_raw_fd(), libc::F_SETFL, flags & libc::O_APPEND) } == 0)
 }
 
 /// Writes the content by the tracer's own handle.

@@ -25,8 +25,6 @@ use crate::rewrite::mount_table::Device;
 use crate::rules::Rules;
 use crate::tracer::{Outcome, Traced};
 use open::Look;
-use std::cell::RefCell;
-use std::collections::HashSet;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -100,9 +98,6 @@ pub const HANDLED: &[Handled] = &[
     Handled { call: Call::Userfaultfd, family: Family::Memory, condition: Condition::Always },
 ];
 
-/// Warnings remembered, and so given, at the most.
-const WARNINGS: usize = 1000;
-
 /// What all handlers work with; one for the life of a tracer.
 #[derive(Debug)]
 pub struct Environment {
@@ -113,7 +108,6 @@ pub struct Environment {
     pub supervisor: Supervisor,
     /// What all memfds are on.
     memfds_on: Option<Device>,
-    warned: RefCell<HashSet<(String, &'static str)>>,
 }
 
 impl Environment {
@@ -126,7 +120,6 @@ impl Environment {
             statistics: Statistics::default(),
             supervisor: Supervisor::default(),
             memfds_on: object::memfd_device().ok(),
-            warned: RefCell::default(),
         }
     }
 
@@ -138,8 +131,7 @@ impl Environment {
     /// Warns of an obstacle once per program: what polls a table would fill the log.
     pub fn warn_once(&self, tid: Tid, obstacle: &'static str, message: impl FnOnce() -> String) {
         let program = crate::log::program(tid);
-        let mut warned = self.warned.borrow_mut();
-        if warned.len() < WARNINGS && warned.insert((program.clone(), obstacle)) {
+        if crate::log::is_news(&program, obstacle) {
             tracing::warn!(tid = tid.0, program, "{}", message());
         }
     }

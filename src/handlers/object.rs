@@ -14,7 +14,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 /// `STATX_ATTR_MOUNT_ROOT` (linux/stat.h; Linux 5.8).
 const MOUNT_ROOT: u64 = 0x2000;
 /// `PIDFD_THREAD` (linux/pidfd.h; Linux 6.9), which is O_EXCL.
-const PIDFD_THREAD: libc::c_int = libc::O_EXCL;
+pub const PIDFD_THREAD: libc::c_int = libc::O_EXCL;
 /// Never wait, never take a terminal.
 const CAREFULLY: i32 = libc::O_NONBLOCK | libc::O_NOCTTY;
 /// Larger tables are left as they are: 64 MiB is about 500,000 mounts.
@@ -92,8 +92,7 @@ impl Object {
         let device = self.identity.device;
         let is_own = File::open(".").and_then(Identity::of).is_ok_and(|own| own.device == device);
         is_own
-            || [format!("{}/mountinfo", self.tid), "self/mountinfo".to_owned()].iter().any(|path| {
-                let table = read_table(path).unwrap_or_default();
+            || [mountinfo(self.tid), read_table("self/mountinfo")].into_iter().flatten().any(|table| {
                 mounts(Format::Mountinfo, &table).any(|m| m.fstype == b"proc" && m.device == Some(device))
             })
     }
@@ -112,12 +111,6 @@ impl Object {
     fn of_the_task(&self) -> Option<File> {
         let file = File::from(descriptor_of(self.tid, self.fd).ok()?);
         (Identity::of(&file).ok()? == self.identity).then_some(file)
-    }
-
-    /// Whether `other` is the same object.
-    pub fn is(&self, other: &File) -> bool {
-        let place = |identity: Identity| (identity.device, identity.inode);
-        Identity::of(other).is_ok_and(|other| place(other) == place(self.identity))
     }
 
     /// Opens a memfd that the task has just made; None where it is something else.
@@ -164,6 +157,17 @@ pub fn memfd_device() -> io::Result<Device> {
     Identity::of(memfd).map(|identity| identity.device)
 }
 
+/// Whether two descriptors are of one object, whatever has been done to it meanwhile.
+pub fn is_same(one: impl AsFd, other: impl AsFd) -> bool {
+    let place = |identity: Identity| (identity.device, identity.inode);
+    matches!((Identity::of(one), Identity::of(other)), (Ok(a), Ok(b)) if place(a) == place(b))
+}
+
+/// The mounts where a task is.
+pub fn mountinfo(tid: Tid) -> io::Result<Vec<u8>> {
+    read_table(&format!("{tid}/mountinfo"))
+}
+
 /// A table of procfs, by its path below the tracer's /proc.
 pub fn read_table(path: &str) -> io::Result<Vec<u8>> {
     let file = OpenOptions::new().read(true).custom_flags(CAREFULLY).open(path)?;
@@ -208,7 +212,7 @@ impl Holder {
         // SAFETY: no pointers.
         let pidfd = owned(unsafe { libc::syscall(libc::SYS_pidfd_open, tid.0, PIDFD_THREAD) });
         pidfd.map(Holder).or_else(|_| {
-            let process = Status::of(tid).and_then(|status| status.field("Tgid")?.parse::<i32>().ok());
+            let process = Status::of(tid).and_then(|status| status.number::<i32>("Tgid"));
             let process = process.ok_or(io::ErrorKind::NotFound)?;
             // SAFETY: no pointers.
             owned(unsafe { libc::syscall(libc::SYS_pidfd_open, process, 0) }).map(Holder)

@@ -2,7 +2,7 @@
 
 use super::Environment;
 use super::descriptor::Page;
-use super::object::{Object, read_table};
+use super::object::{Object, mountinfo};
 use super::open::Request;
 use super::procfs;
 use crate::arch::{Injected, int_argument};
@@ -31,7 +31,7 @@ pub async fn folder(
     types: &[String],
 ) -> Result<Option<Place>> {
     let is_mounted = mountinfo(task.tid)
-        .is_some_and(|table| mounts(Format::Mountinfo, &table).any(|mount| is_one_of(types, mount.fstype)));
+        .is_ok_and(|table| mounts(Format::Mountinfo, &table).any(|mount| is_one_of(types, mount.fstype)));
     if !is_mounted {
         return Ok(None);
     }
@@ -52,7 +52,7 @@ pub async fn folder(
 
 fn look(tid: Tid, fd: i32, types: &[String]) -> Option<Place> {
     let identity = Object::of(tid, fd).ok()?.identity;
-    let table = mountinfo(tid)?;
+    let table = mountinfo(tid).ok()?;
     mounts(Format::Mountinfo, &table)
         .find(|mount| mount.device == Some(identity.device) && is_one_of(types, mount.fstype))?;
     let device = identity.device;
@@ -68,7 +68,7 @@ pub fn refusal(tid: Tid, path: &[u8]) -> Option<Errno> {
     if user != Some(unsafe { libc::geteuid() }) {
         return Some(Errno::EACCES);
     }
-    mountinfo(tid).is_some_and(|table| is_read_only(&table, path)).then_some(Errno::EROFS)
+    mountinfo(tid).is_ok_and(|table| is_read_only(&table, path)).then_some(Errno::EROFS)
 }
 
 /// Of `real effective saved file-system`.
@@ -93,10 +93,6 @@ fn is_read_only(mountinfo: &[u8], path: &[u8]) -> bool {
         }
     }
     deepest.1
-}
-
-fn mountinfo(tid: Tid) -> Option<Vec<u8>> {
-    read_table(&format!("{tid}/mountinfo")).ok()
 }
 
 fn is_one_of(types: &[String], token: &[u8]) -> bool {

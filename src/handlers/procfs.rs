@@ -2,7 +2,7 @@
 //! opening what the task named (a FIFO would block, a device may act), only by O_PATH, and reading only what
 //! is procfs's own.
 
-use super::object::{Object, read_table};
+use super::object::{Object, mountinfo, read_table};
 use crate::ptrace::Tid;
 use crate::rewrite::mount_table::{Format, mounts, unescape};
 use crate::rewrite::statfs::STRUCT_BYTES;
@@ -10,6 +10,7 @@ use crate::rules::profile::last_component;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::str::FromStr;
 
 /// How readlink shows a memfd, in front of and behind its name.
 const MEMFD_PREFIX: &[u8] = b"/memfd:";
@@ -62,17 +63,20 @@ pub fn descriptor_name(tid: Tid, fd: i32) -> String {
 
 /// Where the object behind a descriptor is mounted, not escaped.
 pub fn mount_point(tid: Tid, fd: i32) -> Option<Vec<u8>> {
-    let info = fs::read_to_string(format!("{tid}/fdinfo/{fd}")).ok()?;
-    let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()?;
-    let table = read_table(&format!("{tid}/mountinfo")).ok()?;
+    let id = fdinfo(tid, fd, "mnt_id:")?;
+    let table = mountinfo(tid).ok()?;
     mounts(Format::Mountinfo, &table).find(|m| m.id == Some(id)).map(|m| unescape(m.mount_point))
 }
 
 /// The task behind a task's pidfd, as the tracer's /proc numbers it.
 pub fn task_of_pidfd(tid: Tid, pidfd: i32) -> Option<Tid> {
-    let info = fs::read_to_string(format!("{tid}/fdinfo/{pidfd}")).ok()?;
-    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()?;
-    (pid > 0).then_some(Tid(pid))
+    fdinfo(tid, pidfd, "Pid:").filter(|pid| *pid > 0).map(Tid)
+}
+
+/// A number that the kernel says of a descriptor.
+fn fdinfo<T: FromStr>(tid: Tid, fd: i32, field: &str) -> Option<T> {
+    let info = fs::read_to_string(format!("{tid}/fdinfo/{fd}")).ok()?;
+    info.lines().find_map(|line| line.strip_prefix(field))?.trim().parse().ok()
 }
 
 /// A folder of a task, by its link below /proc/TID, as the task itself names it.

@@ -2,6 +2,7 @@
 //! one tracer, so what another one asks for, and may have, is let go: from then on it sees file systems as they
 //! are. What it may not have, it is refused by the kernel as natively.
 
+use super::object::PIDFD_THREAD;
 use super::{Environment, let_go, procfs};
 use crate::arch::{Injected, int_argument, low32};
 use crate::ptrace::{Result, Tid};
@@ -15,8 +16,6 @@ const ATTACH: u32 = 16;
 const SEIZE: u32 = 0x4206;
 /// The requests that make a tracer.
 pub const BEGINNINGS: [u32; 3] = [TRACEME, ATTACH, SEIZE];
-/// `PIDFD_THREAD` (linux/pidfd.h; Linux 6.9), which is O_EXCL: a thread that is not the leader.
-const PIDFD_THREAD: u64 = 0o200;
 /// No task has a descriptor of this number.
 const NO_DESCRIPTOR: u64 = 0x7FFF_FFFF;
 
@@ -58,7 +57,8 @@ async fn target(task: &Traced) -> Result<Option<Tid>> {
 }
 
 async fn open_pidfd(task: &Traced) -> Result<Option<u64>> {
-    for flags in [0, PIDFD_THREAD] {
+    // The second one is for a thread that is not the leader.
+    for flags in [0, u64::from(PIDFD_THREAD.cast_unsigned())] {
         let pid = u64::from(low32(task.arguments[1]));
         if let Ok(pidfd) = task.inject(Injected::PidfdOpen, [pid, flags, 0, 0, 0, 0]).await? {
             return Ok(Some(pidfd));
@@ -68,12 +68,11 @@ async fn open_pidfd(task: &Traced) -> Result<Option<u64>> {
 }
 
 fn is_ours(tid: Tid) -> bool {
-    let tracer = Status::of(tid).and_then(|status| status.field("TracerPid")?.parse().ok());
-    tracer == Some(std::process::id())
+    Status::of(tid).and_then(|status| status.number("TracerPid")) == Some(std::process::id())
 }
 
 /// A thread of the same process can't be traced.
 fn is_sibling(a: Tid, b: Tid) -> bool {
-    let process = |tid| Status::of(tid).and_then(|status| status.field("Tgid").map(str::to_owned));
+    let process = |tid| Status::of(tid).and_then(|status| status.number::<i32>("Tgid"));
     process(a) == process(b)
 }

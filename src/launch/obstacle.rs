@@ -34,7 +34,7 @@ impl LaunchError {
 
 /// A process that is traced can't be seized.
 pub fn refuse_second_tracer() -> Result<(), LaunchError> {
-    let pid = Status::of_self().and_then(|status| status.field("TracerPid")?.parse().ok()).unwrap_or(0);
+    let pid = Status::of_self().and_then(|status| status.number("TracerPid")).unwrap_or(0);
     if pid == 0 {
         return Ok(());
     }

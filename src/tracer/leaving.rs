@@ -1,7 +1,7 @@
 //! Tasks that are let go while they live: to another tracer, or for good. A stop is needed for that, and a few
 //! injected calls; who asked stays stopped meanwhile.
 
-use super::script::{Expected, Position, Script};
+use super::script::{Position, Script};
 use super::{Task, Tracer, site};
 use crate::arch::Call;
 use crate::handlers;
@@ -14,6 +14,13 @@ pub struct Leaving {
     waiting: Vec<Tid>,
     /// Its handler is under way.
     begun: bool,
+}
+
+impl Task {
+    /// Whether the task, at a stop between two instructions of its own, is to be let go.
+    pub(super) fn has_to_leave(&self) -> bool {
+        self.script.is_none() && self.leaving.as_ref().is_some_and(|leaving| !leaving.begun)
+    }
 }
 
 impl Tracer {
@@ -34,13 +41,6 @@ impl Tracer {
             }
             _ => self.unpark(waiting),
         }
-    }
-
-    /// Whether the task, at a stop between two instructions of its own, is to be let go.
-    pub(super) fn has_to_leave(&self, tid: Tid) -> bool {
-        self.tasks.get(&tid).is_some_and(|task| {
-            task.script.is_none() && task.leaving.as_ref().is_some_and(|leaving| !leaving.begun)
-        })
     }
 
     /// Starts the handler that makes it fit to go.
@@ -65,11 +65,8 @@ impl Tracer {
         }
         let handler = handlers::letting_go(&self.environment);
         let position = Position::Anywhere { site };
-        // It is in no call; each injected one says itself what it expects.
-        let expected = Expected::Exit;
-        let start =
-            Script::start(stopped, registers, abi, Call::Ptrace, expected, position, self.tree, handler);
-        let (script, next) = start?;
+        let (script, next) =
+            Script::start(stopped, registers, abi, Call::Ptrace, position, self.tree, handler)?;
         self.after(tid, script, next)
     }
 

@@ -165,7 +165,11 @@ impl Tracer {
             Stop::Seccomp => self.seccomp_stop(stopped),
             Stop::Syscall => self.syscall_stop(stopped),
             Stop::Exec => self.executed(stopped),
-            Stop::Group { .. } | Stop::Trap if self.has_to_leave(stopped.tid()) => self.leave(stopped),
+            Stop::Group { .. } | Stop::Trap
+                if self.tasks.get(&stopped.tid()).is_some_and(Task::has_to_leave) =>
+            {
+                self.leave(stopped)
+            }
             Stop::Group { .. } => stopped.listen(),
             Stop::End => {
                 let tid = stopped.tid();
@@ -185,14 +189,12 @@ impl Tracer {
 
     /// In the way that the task's state asks for.
     fn resume(&self, stopped: Stopped, signal: i32) -> Result<()> {
-        if self.has_to_leave(stopped.tid()) {
+        let task = self.tasks.get(&stopped.tid());
+        if task.is_some_and(Task::has_to_leave) {
             // Every stop takes back the request for another one (kernel/signal.c, ptrace_stop).
             stopped.interrupt_soon()?;
         }
-        let is_followed = self
-            .tasks
-            .get(&stopped.tid())
-            .is_some_and(|task| task.script.is_some() || task.signals.awaits_end_of_call());
+        let is_followed = task.is_some_and(|task| task.script.is_some() || task.signals.awaits_end_of_call());
         let how = match self.engine {
             Engine::AllStops => Resume::ToSyscallStop,
             Engine::Seccomp if is_followed => Resume::ToSyscallStop,
@@ -268,17 +270,9 @@ impl Tracer {
         let Some(handler) = handler else { return self.resume(stopped, 0) };
         let tid = stopped.tid();
         let registers = stopped.registers()?;
-        let start = Script::start(
-            stopped,
-            registers,
-            abi,
-            handled.call,
-            expected,
-            Position::Call,
-            self.tree,
-            handler,
-        );
-        let (script, next) = start?;
+        let position = Position::Call(expected);
+        let (script, next) =
+            Script::start(stopped, registers, abi, handled.call, position, self.tree, handler)?;
         self.after(tid, script, next)
     }
 

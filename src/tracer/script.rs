@@ -45,7 +45,7 @@ struct Shared {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Position {
     /// At the entry of a call.
-    Call,
+    Call(Expected),
     /// Anywhere; there is an instruction that makes a call at this address.
     Anywhere { site: u64 },
 }
@@ -205,13 +205,11 @@ pub enum Next {
 
 impl Script {
     /// Starts a handler for a stopped task.
-    #[allow(clippy::too_many_arguments)] // each is another property of the stop
     pub fn start<F: Future<Output = Result<Outcome>> + 'static>(
         stopped: Stopped,
         registers: Registers,
         abi: Abi,
         call: Call,
-        expected: Expected,
         position: Position,
         tree: Tree,
         handler: impl FnOnce(Traced) -> F,
@@ -228,6 +226,8 @@ impl Script {
         });
         let arguments = registers.arguments(abi);
         let body = handler(Traced { shared: Rc::clone(&shared), tid, abi, call, arguments });
+        // Anywhere, the task is in no call; each injected one says itself what it expects.
+        let expected = if let Position::Call(expected) = position { expected } else { Expected::Exit };
         let mut script = Script { body: Box::pin(body), shared, abi, expected, in_own_call: false };
         let next = script.drive(stopped)?;
         Ok((script, next))
@@ -297,7 +297,7 @@ impl Script {
     fn put_back(&self, stopped: &mut Stopped, outcome: Outcome) -> Result<()> {
         let own = self.shared.own.get();
         let calls_again = self.shared.leave.get() == Some(Leave::CallingAgain);
-        let was_anywhere = self.shared.position != Position::Call;
+        let was_anywhere = matches!(self.shared.position, Position::Anywhere { .. });
         if own.is_none() && outcome.is_none() && !calls_again && !was_anywhere {
             return Ok(());
         }

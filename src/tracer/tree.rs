@@ -33,7 +33,7 @@ fn has_more(then: Option<u32>, now: Option<u32>) -> bool {
 }
 
 fn count_filters(tid: Tid) -> Option<u32> {
-    Status::of(tid)?.field("Seccomp_filters")?.parse().ok()
+    Status::of(tid)?.number("Seccomp_filters")
 }
 
 #[cfg(test)]

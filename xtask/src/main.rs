@@ -9,6 +9,7 @@ mod test;
 mod tools;
 
 use clap::{Parser, Subcommand};
+use nix::sys::signal::{SigHandler, SigSet, Signal};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask")]
@@ -34,7 +35,18 @@ enum Task {
     Test(test::Arguments),
 }
 
+/// Whoever starts this in the background, or behind `nohup`, has signals ignored, and so would all that is started
+/// here: programs that wait for a signal of their own would wait for ever.
+fn take_signals() {
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
+        // SAFETY: no handler; this process has one thread so far.
+        let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
+    }
+    let _ = SigSet::empty().thread_set_mask();
+}
+
 fn main() -> anyhow::Result<()> {
+    take_signals();
     match Arguments::parse().task {
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Cluster(arguments) => cluster::run(&arguments),

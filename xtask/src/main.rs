@@ -35,10 +35,10 @@ enum Task {
     Test(test::Arguments),
 }
 
-/// Whoever starts this in the background, or behind `nohup`, has signals ignored, and so would all that is started
+/// Whoever starts this in the background of a shell has signals ignored, and so would all that is started
 /// here: programs that wait for a signal of their own would wait for ever.
 fn take_signals() {
-    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
+    for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
         // SAFETY: no handler; this process has one thread so far.
         let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
     }

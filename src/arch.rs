@@ -206,6 +206,8 @@ pub struct RawCall {
     pub number: u64,
     /// In the kernel's order; those of i386 without their upper halves.
     pub arguments: [u64; 6],
+    /// The address behind the instruction that makes it.
+    pub behind: u64,
 }
 
 /// The registers of a stopped task.
@@ -233,7 +235,7 @@ impl Registers {
 
     /// The call that the task is in.
     pub fn call(&self, abi: Abi) -> RawCall {
-        RawCall { number: self.number(), arguments: self.arguments(abi) }
+        RawCall { number: self.number(), arguments: self.arguments(abi), behind: self.instruction() }
     }
 
     /// The six arguments in the kernel's order; those of i386 without their upper halves.
@@ -298,6 +300,17 @@ impl Registers {
     pub fn call_was_interrupted(&mut self) {
         self.0.rip += SYSCALL_INSTRUCTION_BYTES;
         self.set_result(-i64::from(libc::EINTR));
+    }
+
+    /// The address of the next instruction; in a call, the one behind it.
+    pub fn instruction(&self) -> u64 {
+        self.0.rip
+    }
+
+    /// Makes the task, stopped at a call's entry, skip it, with this result.
+    pub fn skip_call_with(&mut self, result: i64) {
+        self.skip_call();
+        self.set_result(result);
     }
 
     /// The address of what stands so many bytes in front of the next instruction.

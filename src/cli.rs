@@ -1,5 +1,6 @@
 //! From arguments to a launcher's configuration; nothing else reads argv.
 
+use crate::fast_path::DEFAULT_PATIENCE;
 use crate::launch::{Launcher, Logging};
 use crate::log::{Format, Verbosity};
 use crate::rules::{Mapping, Profile};
@@ -66,6 +67,15 @@ pub struct Arguments {
     #[arg(long)]
     no_seccomp: bool,
 
+    /// Stop at every open. Otherwise instructions that make opens of no interest again and again are patched in memory,
+    /// so that those no longer stop.
+    #[arg(long, visible_alias = "exact", conflicts_with = "fast_path_after")]
+    no_fast_path: bool,
+
+    /// Patch such an instruction after N opens of no interest.
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_PATIENCE, value_parser = clap::value_parser!(u8).range(1..))]
+    fast_path_after: u8,
+
     /// The command and its arguments.
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -108,6 +118,7 @@ impl Arguments {
         let logging = Logging { verbosity, format: self.log_format, file, summary: self.summary };
         let mut launcher =
             Launcher::new(program).args(command).profile(profile).seccomp(!self.no_seccomp).logging(logging);
+        launcher = launcher.fast_path((!self.no_fast_path).then_some(self.fast_path_after));
         for mapping in self.map {
             launcher = launcher.map(mapping);
         }

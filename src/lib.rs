@@ -2,11 +2,12 @@
 //!
 //! The binary is a thin face of this library: [`Launcher`] is what it does, [`Rules`] say what is shown
 //! as what. See ARCHITECTURE.md for the map of the modules; dependencies point one way:
-//! `launch` → `tracer` → `handlers` → `ptrace`, `rewrite`, `rules` → `arch`.
+//! `launch` → `tracer` → `fast_path` → `handlers` → `ptrace`, `rewrite`, `rules` → `arch`.
 
-pub mod arch;
+mod arch;
 pub mod cli;
 pub mod command;
+pub mod fast_path;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -1,6 +1,7 @@
 //! What was rewritten: lines for people and programs, and the summary at the end.
 
 use crate::arch::Call;
+use crate::fast_path::Sites;
 use crate::held;
 use crate::ptrace::Tid;
 use crate::status::Status;
@@ -105,14 +106,15 @@ impl Statistics {
     }
 
     /// The summary: a table for people, or one line for programs.
-    pub fn summary(&self, format: Format) -> String {
+    pub fn summary(&self, format: Format, sites: Sites) -> String {
         match format {
-            Format::Text => self.table(),
+            Format::Text => self.table(sites),
             Format::Json => {
                 let line = serde_json::json!({
                     "message": "summary",
                     "rewritten": *self.per_program.borrow(),
                     "stops": self.stops.get(),
+                    "sites": sites,
                     "tracer_cpu_seconds": own_cpu_time().as_secs_f64(),
                 });
                 format!("{line}\n")
@@ -120,7 +122,7 @@ impl Statistics {
         }
     }
 
-    fn table(&self) -> String {
+    fn table(&self, sites: Sites) -> String {
         let mut text = String::from("fsmasq: calls rewritten per program\n");
         let programs = self.per_program.borrow();
         if programs.is_empty() {
@@ -137,6 +139,11 @@ impl Statistics {
             "fsmasq: {} stops, {:.3} s of CPU time of the tracer",
             self.stops.get(),
             own_cpu_time().as_secs_f64()
+        );
+        let _ = writeln!(
+            text,
+            "fsmasq: {} sites of opens patched to pass without a stop, {} left as they are",
+            sites.patched, sites.left
         );
         text
     }
@@ -304,7 +311,10 @@ mod tests {
         );
         drop(programs);
         statistics.count("\u{1b}[31mred\n x".into(), "open");
-        assert!(!statistics.table().contains('\u{1b}') && !statistics.table().contains("\n x"));
+        assert!(
+            !statistics.table(Sites::default()).contains('\u{1b}')
+                && !statistics.table(Sites::default()).contains("\n x")
+        );
     }
 
     #[test]

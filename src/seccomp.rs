@@ -5,6 +5,7 @@
 //! other calls without running the program. Only then does an open's flags word count.
 
 use crate::arch::{AUDIT_ARCH_I386, AUDIT_ARCH_X86_64, Abi, X32_BIT};
+use crate::fast_path;
 use crate::handlers::{Condition, HANDLED, Handled};
 use libc::{
     BPF_ABS, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter,
@@ -17,6 +18,8 @@ const OUR_DATA: u16 = 0x9F00;
 /// Offsets in `struct seccomp_data` (linux/seccomp.h).
 const OFFSET_NUMBER: u32 = 0;
 const OFFSET_ARCH: u32 = 4;
+/// Behind the instruction that makes the call.
+const OFFSET_INSTRUCTION: u32 = 8;
 const OFFSET_ARGUMENTS: u32 = 16;
 
 const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
@@ -42,22 +45,35 @@ pub fn abi_of_stop(data: u64) -> Option<Abi> {
     [Abi::X86_64, Abi::I386, Abi::X32].into_iter().find(|abi| u64::from(stop_data(*abi)) == data)
 }
 
-/// The program. `all_files`: whether opens for writing and by O_PATH are of interest too (file
-/// rules).
-pub fn program(all_files: bool) -> Vec<sock_filter> {
-    build(all_files, |abi| ret(libc::SECCOMP_RET_TRACE | u32::from(stop_data(abi))))
+/// Which of the calls that matter are to stop.
+#[derive(Debug, Clone, Copy)]
+pub struct Selection {
+    /// Whether opens for writing and by O_PATH are of interest too (file rules).
+    pub all_files: bool,
+    /// Whether opens pass that a stub of the fast path makes. No boundary of security: whoever maps something there
+    /// opens what it wants, and sees 9p.
+    pub stubs: bool,
+}
+
+/// The flags by which an open is of no interest.
+pub fn ignored_flags(all_files: bool) -> u32 {
+    if all_files { NEVER_A_FILE } else { NEVER_READS }
+}
+
+/// The program.
+pub fn program(selection: Selection) -> Vec<sock_filter> {
+    build(selection, |abi| ret(libc::SECCOMP_RET_TRACE | u32::from(stop_data(abi))))
 }
 
 /// For a task that is to live without a tracer: of two filters' answers this one counts (seccomp(2)), so its
 /// supervisor can wave the calls through that would fail with ENOSYS otherwise.
-pub fn bypass(all_files: bool) -> Vec<sock_filter> {
-    build(all_files, |_| ret(libc::SECCOMP_RET_USER_NOTIF))
+pub fn bypass(selection: Selection) -> Vec<sock_filter> {
+    build(selection, |_| ret(libc::SECCOMP_RET_USER_NOTIF))
 }
 
 /// A program that gives `answer` to the calls that matter, under each ABI.
-fn build(all_files: bool, answer: impl Fn(Abi) -> sock_filter) -> Vec<sock_filter> {
-    let ignored_flags = if all_files { NEVER_A_FILE } else { NEVER_READS };
-    let section = |abi| section(abi, ignored_flags, answer(abi));
+fn build(selection: Selection, answer: impl Fn(Abi) -> sock_filter) -> Vec<sock_filter> {
+    let section = |abi| section(abi, selection, answer(abi));
     let [x32, i386, x86_64] = [Abi::X32, Abi::I386, Abi::X86_64].map(section);
 
     // Every section ends in an answer, so none runs on into the next.
@@ -79,7 +95,7 @@ fn build(all_files: bool, answer: impl Fn(Abi) -> sock_filter) -> Vec<sock_filte
 const BPF_ALU_AND: u32 = libc::BPF_ALU | BPF_AND | BPF_K;
 
 /// The number is in the accumulator: compare it with each handled call's, then look at flags.
-fn section(abi: Abi, ignored_flags: u32, answer: sock_filter) -> Vec<sock_filter> {
+fn section(abi: Abi, selection: Selection, answer: sock_filter) -> Vec<sock_filter> {
     let handled: Vec<(&Handled, u32)> =
         HANDLED.iter().filter_map(|h| Some((h, h.call.number(abi)?))).collect();
 
@@ -91,7 +107,16 @@ fn section(abi: Abi, ignored_flags: u32, answer: sock_filter) -> Vec<sock_filter
         // A test goes on to ALLOW, or jumps over that to the answer.
         let (argument, tests) = match h.condition {
             Condition::Always => (None, vec![]),
-            Condition::OpenFlags { argument } => (Some(argument), vec![jump(BPF_JSET, ignored_flags, 0, 1)]),
+            Condition::OpenFlags { argument } => {
+                let by_stub = if selection.stubs && abi == Abi::X86_64 { is_by_stub() } else { vec![] };
+                let flags = jump(
+                    BPF_JSET,
+                    ignored_flags(selection.all_files),
+                    by_stub.len(),
+                    usize::from(by_stub.is_empty()),
+                );
+                (Some(argument), [vec![flags], by_stub].concat())
+            }
             Condition::AnyOf { argument, bits } => (Some(argument), vec![jump(BPF_JSET, bits, 1, 0)]),
             Condition::OneOf { argument, values } => {
                 let test =
@@ -108,6 +133,19 @@ fn section(abi: Abi, ignored_flags: u32, answer: sock_filter) -> Vec<sock_filter
     }
     code.extend(blocks);
     code
+}
+
+/// Goes on where a stub of the fast path makes the call, and skips one instruction where not.
+fn is_by_stub() -> Vec<sock_filter> {
+    let [first, second] = fast_path::BASES.map(|base| base | fast_path::PASSING);
+    vec![
+        load(OFFSET_INSTRUCTION + 4),
+        jump(BPF_JEQ, 0, 0, 5),
+        load(OFFSET_INSTRUCTION),
+        statement(BPF_ALU_AND, !fast_path::ANY_BLOCK),
+        jump(BPF_JEQ, first, 1, 0),
+        jump(BPF_JEQ, second, 0, 1),
+    ]
 }
 
 fn load(offset: u32) -> sock_filter {
@@ -145,6 +183,7 @@ mod tests {
     struct Data {
         number: u32,
         arch: u32,
+        behind: u64,
         arguments: [u64; 6],
     }
 
@@ -153,6 +192,8 @@ mod tests {
         let load = |offset: u32| match offset {
             0 => data.number,
             4 => data.arch,
+            8 => crate::arch::low32(data.behind),
+            12 => crate::arch::low32(data.behind >> 32),
             16.. => {
                 let value = data.arguments[(offset as usize - 16) / 8];
                 if offset.is_multiple_of(8) {
@@ -189,13 +230,18 @@ mod tests {
         }
     }
 
-    fn answer(writing: bool, abi: Abi, number: u32, arguments: [u64; 6]) -> u32 {
+    fn answer(all_files: bool, abi: Abi, number: u32, arguments: [u64; 6]) -> u32 {
+        let selection = Selection { all_files, stubs: true };
+        answer_at(selection, abi, number, arguments, 0x7F00_050F_010D)
+    }
+
+    fn answer_at(selection: Selection, abi: Abi, number: u32, arguments: [u64; 6], behind: u64) -> u32 {
         let (arch, number) = match abi {
             Abi::X86_64 => (AUDIT_ARCH_X86_64, number),
             Abi::X32 => (AUDIT_ARCH_X86_64, number | X32_BIT),
             Abi::I386 => (AUDIT_ARCH_I386, number),
         };
-        run(&program(writing), &Data { number, arch, arguments })
+        run(&program(selection), &Data { number, arch, behind, arguments })
     }
 
     const ABIS: [Abi; 3] = [Abi::X86_64, Abi::I386, Abi::X32];
@@ -212,6 +258,30 @@ mod tests {
                 let stops = handled.is_some_and(|h| !matches!(h.condition, Condition::AnyOf { .. }));
                 let expected = if stops { traced(abi) } else { ALLOW };
                 assert_eq!(answer(false, abi, number, [0; 6]), expected, "{abi:?} {number}");
+            }
+        }
+    }
+
+    #[test]
+    fn opens_by_a_stub_pass_and_nothing_else_does() {
+        let read = [0; 6];
+        for all_files in [false, true] {
+            let at = |stubs, abi, number, behind| {
+                answer_at(Selection { all_files, stubs }, abi, number, read, behind)
+            };
+            for base in fast_path::BASES.map(u64::from) {
+                let passing = base + 0x80 * 7 + u64::from(fast_path::PASSING);
+                for number in [2, 257] {
+                    assert_eq!(at(true, Abi::X86_64, number, passing), ALLOW);
+                    assert_eq!(at(true, Abi::X32, number, passing), traced(Abi::X32));
+                    assert_eq!(at(false, Abi::X86_64, number, passing), traced(Abi::X86_64));
+                    for elsewhere in [passing + 1, passing + 0x2F, passing + 0x1000, passing | 1 << 32] {
+                        assert_eq!(at(true, Abi::X86_64, number, elsewhere), traced(Abi::X86_64));
+                    }
+                }
+                assert_eq!(at(true, Abi::I386, 5, passing), traced(Abi::I386));
+                assert_eq!(at(true, Abi::X86_64, 137, passing), traced(Abi::X86_64));
+                assert_eq!(at(true, Abi::X86_64, 437, passing), traced(Abi::X86_64));
             }
         }
     }
@@ -252,8 +322,8 @@ mod tests {
 
     #[test]
     fn other_architectures_pass() {
-        let data = Data { number: 257, arch: 0xC000_00B7, arguments: [0; 6] };
-        assert_eq!(run(&program(false), &data), ALLOW);
+        let data = Data { number: 257, arch: 0xC000_00B7, behind: 0, arguments: [0; 6] };
+        assert_eq!(run(&program(Selection { all_files: false, stubs: true }), &data), ALLOW);
     }
 
     #[test]

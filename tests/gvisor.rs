@@ -52,12 +52,13 @@ pub fn cases() -> Vec<Case> {
         add("sources are unique per device", sources);
         let name = format!("gvisor: ignored signals interrupt nothing [{}]", sandbox.name());
         cases.push(Case::made(name, sandbox.needs_with_dispositions(), move || {
-            same(sandbox, Engine::Seccomp, "ignored-signals", "");
+            same(sandbox, Engine::FastPath, "ignored-signals", "");
         }));
         for (guest, arguments) in GUESTS {
             let name = format!("gvisor: guest {guest} is as without the prefix [{}]", sandbox.name());
             cases.push(Case::made(name, sandbox.needs(), move || {
                 same(sandbox, Engine::Seccomp, guest, arguments);
+                same(sandbox, Engine::FastPath, guest, arguments);
             }));
         }
     }
@@ -126,7 +127,9 @@ fn tables_of_all_tasks(sandbox: Sandbox) {
 
 fn every_way_of_reading(sandbox: Sandbox) {
     for way in crate::guests::WAYS {
-        same(sandbox, Engine::Seccomp, "table", &format!("{way} /proc/self/mountinfo"));
+        for engine in [Engine::Seccomp, Engine::FastPath] {
+            same(sandbox, engine, "table", &format!("{way} /proc/self/mountinfo"));
+        }
     }
 }
 

@@ -129,7 +129,7 @@ fn strict_mode_is_there_without_a_filter_above(engine: Engine) {
     assert_eq!(expected, "strict mode: 0\n");
     let seen = finish(&mut engine.prefix().guest("strict")).quiet_success().text();
     let allowed: &[&str] = match engine {
-        Engine::Seccomp => &["strict mode: 0\n", "strict mode: -22\n"],
+        Engine::Seccomp | Engine::FastPath => &["strict mode: 0\n", "strict mode: -22\n"],
         Engine::AllStops => &["strict mode: 0\n"],
     };
     assert!(allowed.contains(&seen.as_str()), "{seen}");

@@ -13,6 +13,7 @@ mod breakage;
 mod control_groups;
 mod early_signals;
 mod exec;
+mod fast_path;
 mod filters;
 mod first_process;
 mod group_stop;
@@ -64,6 +65,7 @@ fn main() {
         mappings::cases(),
         profiles::cases(),
         in_place::cases(),
+        fast_path::cases(),
         survivors::cases(),
         group_stop::cases(),
         job_control::cases(),

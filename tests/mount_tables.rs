@@ -7,7 +7,7 @@ use crate::common::{Case, Engine, both, finish, stage};
 
 pub fn cases() -> Vec<Case> {
     let ways = crate::guests::WAYS.into_iter().flat_map(|way| {
-        [Engine::Seccomp, Engine::AllStops].map(|engine| {
+        Engine::ALL.map(|engine| {
             let name = format!("mount_tables: the type changes for a reader by {way} [{}]", engine.name());
             Case::made(name, &[], move || {
                 read_in_this_way(engine, way);

@@ -46,9 +46,7 @@ fn under(engine: Engine, rules: &str, script: &str) -> Command {
     let path = profile(rules);
     let mut command = Command::new(&stage().launcher);
     command.args(["--map", "tmpfs=ext4", "--profile"]).arg(path);
-    if engine == Engine::AllStops {
-        command.arg("--no-seccomp");
-    }
+    command.arg(engine.option());
     command.args(["--", "sh", "-c", script]).env_remove("FSMASQ_LOG");
     command
 }

@@ -9,7 +9,7 @@ const GUEST: &str = "jobs-by-signals";
 pub fn cases() -> Vec<Case> {
     let mut cases = both!(&[]; jobs_are_stopped_and_ended_as_without_the_prefix);
     for sandbox in Sandbox::ALL {
-        for engine in [Engine::Seccomp, Engine::AllStops] {
+        for engine in Engine::ALL {
             let name = format!("sandboxed_jobs: {GUEST} [{}, {}]", sandbox.name(), engine.name());
             cases.push(Case::made(name, sandbox.needs(), move || same(sandbox, engine)));
         }

@@ -6,6 +6,7 @@ use crate::handlers::{self, Condition};
 use crate::ptrace::memory::{WORD_BYTES, aligned_words};
 use crate::ptrace::{RawInfo, SyscallInfo};
 use crate::seccomp;
+use crate::seccomp::Selection;
 use crate::tracer::event::{Event, Stop, classify};
 use crate::tracer::site;
 use libc::{sock_filter, user_regs_struct};
@@ -47,8 +48,9 @@ pub fn syscall_info(input: &[u8]) {
 
 /// The filter stops what the dispatch handles, and nothing else.
 pub fn filter(input: &[u8]) {
-    static PROGRAMS: LazyLock<[Vec<sock_filter>; 2]> =
-        LazyLock::new(|| [seccomp::program(false), seccomp::program(true)]);
+    static PROGRAMS: LazyLock<[Vec<sock_filter>; 2]> = LazyLock::new(|| {
+        [false, true].map(|all_files| seccomp::program(Selection { all_files, stubs: true }))
+    });
     let mut pieces = Pieces(input);
     let [kind] = pieces.take();
     let arch = match kind & 3 {

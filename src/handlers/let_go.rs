@@ -6,6 +6,7 @@ use super::Environment;
 use super::descriptor::Page;
 use super::object::Holder;
 use crate::arch::{Abi, Injected, int_argument};
+use crate::fast_path;
 use crate::ptrace::Result;
 use crate::seccomp;
 use crate::tracer::{Outcome, Traced};
@@ -32,6 +33,7 @@ pub async fn make_fit(task: &Traced, environment: &Environment) -> Result<bool> 
     if !task.has_our_filter() {
         return Ok(true);
     }
+    task.with_stopped(|stopped| fast_path::leave_untraced(environment, stopped))?;
     let why = if environment.supervisor.has_room() {
         match install(task, environment).await? {
             Ok(()) => return Ok(true),
@@ -59,7 +61,7 @@ async fn install(task: &Traced, environment: &Environment) -> Result<std::result
         }
         _ => return Ok(Err("its descriptors can't be shared (pidfd_getfd)".to_owned())),
     };
-    let filter = seccomp::bypass(environment.rules.profile.takes_writes());
+    let filter = seccomp::bypass(environment.selection());
     let Some(page) = Page::with(task, environment, |address| program(task.abi, address, &filter)).await?
     else {
         return Ok(Err("it may not map memory".to_owned()));

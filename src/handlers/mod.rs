@@ -7,7 +7,7 @@ pub(crate) mod files;
 mod let_go;
 mod mount_table;
 mod object;
-mod open;
+pub(crate) mod open;
 mod place;
 mod procfs;
 mod ptrace;
@@ -18,11 +18,13 @@ pub use files::Files;
 pub(crate) use object::descriptor_of;
 
 use crate::arch::{Abi, Call};
+use crate::fast_path::{self, FastPath};
 use crate::log::Statistics;
 use crate::notify::Supervisor;
 use crate::ptrace::{Memory, Result, Stopped, Tid};
 use crate::rewrite::mount_table::Device;
 use crate::rules::Rules;
+use crate::seccomp::Selection;
 use crate::tracer::{Outcome, Traced};
 use open::Look;
 use std::io;
@@ -106,14 +108,19 @@ pub struct Environment {
     pub files: Files,
     pub statistics: Statistics,
     pub supervisor: Supervisor,
+    /// None where each open stops.
+    pub fast_path: Option<FastPath>,
     /// What all memfds are on.
     memfds_on: Option<Device>,
 }
 
 impl Environment {
-    pub fn new(rules: Rules) -> Self {
+    /// `patience`: of the fast path, where there is to be one.
+    pub fn new(rules: Rules, patience: Option<u8>) -> Self {
         let files = Files::new(&rules.profile);
+        let fast_path = patience.map(|patience| FastPath::new(&rules, patience));
         Environment {
+            fast_path,
             rules,
             memory: Memory::default(),
             files,
@@ -121,6 +128,11 @@ impl Environment {
             supervisor: Supervisor::default(),
             memfds_on: object::memfd_device().ok(),
         }
+    }
+
+    /// What the filters pick.
+    pub fn selection(&self) -> Selection {
+        Selection { all_files: self.rules.profile.takes_writes(), stubs: self.fast_path.is_some() }
     }
 
     /// The device of all memfds.
@@ -175,6 +187,12 @@ pub fn handler(
             Look::NotYet => Some(Box::new(|task| Box::pin(open::handle_afterwards(task, environment)))),
         },
     })
+}
+
+/// Patches the site of an open that is of no interest.
+pub fn patching(environment: &Rc<Environment>) -> Handler {
+    let environment = Rc::clone(environment);
+    Box::new(|task| Box::pin(fast_path::handle(task, environment)))
 }
 
 /// Makes a task, wherever it is, fit to live without its tracer, and says so to the loop.

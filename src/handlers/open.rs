@@ -4,8 +4,8 @@ use super::statfs::PATH_BYTES;
 use super::{Environment, files, mount_table};
 use crate::arch::{Call, int_argument};
 use crate::ptrace::{Error, Result, Stopped};
-use crate::rules::Rules;
-use crate::rules::profile::last_component;
+use crate::rules::profile::{FileRule, last_component};
+use crate::rules::{MOUNT_TABLES, Rules};
 use crate::tracer::{Outcome, Traced};
 use nix::errno::Errno;
 use std::rc::Rc;
@@ -19,6 +19,15 @@ pub struct Interest {
     pub file_rule: bool,
 }
 
+impl Interest {
+    fn of(environment: &Environment, path: &[u8]) -> Interest {
+        Interest {
+            mount_table: Rules::may_be_mount_table(path),
+            file_rule: environment.files.has_name(last_component(path)),
+        }
+    }
+}
+
 /// What there is to say of an open at its entry.
 #[derive(Debug)]
 pub enum Look {
@@ -27,6 +36,24 @@ pub enum Look {
     Interesting(Request),
     /// Its path is not in memory yet; the kernel will bring it.
     NotYet,
+}
+
+/// The last components of paths whose opens matter, but for descriptors of procfs, which are numbers.
+pub fn names(rules: &Rules) -> Vec<Vec<u8>> {
+    let servers = SERVERS_OF_MEMORY.iter().map(|path| last_component(path));
+    let supplied = rules.profile.files.iter().map(FileRule::file_name);
+    MOUNT_TABLES.into_iter().chain(servers).chain(supplied).map(<[u8]>::to_vec).collect()
+}
+
+/// Whether an open of the path at this address matters.
+pub fn is_interesting(environment: &Environment, stopped: &Stopped, path: u64) -> Result<bool> {
+    let path = environment.memory.read_string(stopped, path, PATH_BYTES)?;
+    let interest = Interest::of(environment, &path);
+    Ok(interest.mount_table || interest.file_rule || is_server_of_memory(&path))
+}
+
+fn is_server_of_memory(path: &[u8]) -> bool {
+    SERVERS_OF_MEMORY.iter().any(|device| path.ends_with(device))
 }
 
 /// Devices whose opener may become a server of other tasks' memory.
@@ -70,14 +97,10 @@ impl Request {
                 return Ok(Look::Uninteresting);
             }
         };
-        let name = last_component(&path);
-        if SERVERS_OF_MEMORY.iter().any(|device| path.ends_with(device)) {
+        if is_server_of_memory(&path) {
             environment.memory.be_careful();
         }
-        let interest = Interest {
-            mount_table: Rules::may_be_mount_table(&path),
-            file_rule: environment.files.has_name(name),
-        };
+        let interest = Interest::of(environment, &path);
         if !interest.mount_table && !interest.file_rule {
             return Ok(Look::Uninteresting);
         }
@@ -130,8 +153,8 @@ pub async fn handle_afterwards(task: Traced, environment: Rc<Environment>) -> Re
 
 async fn opened(task: &Traced, environment: &Environment, request: &Request, result: i64) -> Result<Outcome> {
     // A table opened by O_PATH can't be read; opened again by /proc/self/fd/N, it passes here again.
-    let by_path_only = request.flags & libc::O_PATH != 0;
-    if request.interest.mount_table && result >= 0 && !by_path_only {
+    let is_readable = request.flags & libc::O_PATH == 0 && request.access() != libc::O_WRONLY;
+    if request.interest.mount_table && result >= 0 && is_readable {
         let fd = int_argument(result.cast_unsigned());
         return mount_table::mask(task, environment, request, fd).await;
     }

@@ -11,8 +11,10 @@ mod tracer_process;
 pub use obstacle::LaunchError;
 
 use crate::command;
+use crate::fast_path::DEFAULT_PATIENCE;
 use crate::log::{Format, Verbosity};
 use crate::rules::{Mapping, Profile, Rules};
+use crate::seccomp::Selection;
 use crate::tracer::Engine;
 use handshake::{Channel, FromCommand, FromTracer, clear_of_standard};
 use libc::sock_filter;
@@ -52,6 +54,8 @@ pub struct Launcher {
     /// Whether `map` has been called: its first call replaces the default mapping.
     mapped: bool,
     seccomp: bool,
+    /// How often a site stops for nothing before it is patched; None: as often as it likes.
+    patience: Option<u8>,
     logging: Logging,
 }
 
@@ -64,6 +68,7 @@ impl Launcher {
             rules: Rules::default(),
             mapped: false,
             seccomp: true,
+            patience: Some(DEFAULT_PATIENCE),
             logging: Logging::default(),
         }
     }
@@ -119,6 +124,14 @@ impl Launcher {
         self
     }
 
+    /// After so many opens of no interest, the instruction that makes them is patched to make them without a stop
+    /// (the default is [`DEFAULT_PATIENCE`]); None: each open stops.
+    #[must_use]
+    pub fn fast_path(mut self, patience: Option<u8>) -> Self {
+        self.patience = patience;
+        self
+    }
+
     #[must_use]
     pub fn logging(mut self, logging: Logging) -> Self {
         self.logging = logging;
@@ -137,8 +150,10 @@ impl Launcher {
     fn try_exec(self) -> Result<std::convert::Infallible, LaunchError> {
         let path = command::resolve(&self.program)?;
         obstacle::refuse_second_tracer()?;
-        let filter = self.seccomp.then(|| crate::seccomp::program(self.rules.profile.takes_writes()));
-        start_tracer(self.rules, self.logging, filter.as_deref())?;
+        let selection =
+            Selection { all_files: self.rules.profile.takes_writes(), stubs: self.patience.is_some() };
+        let filter = self.seccomp.then(|| crate::seccomp::program(selection));
+        start_tracer(self.rules, self.patience, self.logging, filter.as_deref())?;
         probe();
         let mut arguments = vec![self.program];
         arguments.extend(self.arguments);
@@ -153,7 +168,12 @@ fn probe() {
 }
 
 /// Starts the tracer, and has this process seized by it.
-fn start_tracer(rules: Rules, logging: Logging, filter: Option<&[sock_filter]>) -> Result<(), LaunchError> {
+fn start_tracer(
+    rules: Rules,
+    patience: Option<u8>,
+    logging: Logging,
+    filter: Option<&[sock_filter]>,
+) -> Result<(), LaunchError> {
     let (ours, theirs) = Channel::pair().map_err(LaunchError::Start)?;
     let file = logging.file.map(|file| clear_of_standard(file.into()));
     let file = file.transpose().map_err(LaunchError::Start)?.map(File::from);
@@ -170,7 +190,7 @@ fn start_tracer(rules: Rules, logging: Logging, filter: Option<&[sock_filter]>) 
             // command, as ordinary children, this silent one is the better tracer.
             // SAFETY: this process has one thread (see `Launcher::exec`), so its child may do anything.
             if orphans_come_back || matches!(unsafe { fork() }, Ok(ForkResult::Child)) {
-                tracer_process::run(command, theirs, rules, logging);
+                tracer_process::run(command, theirs, rules, patience, logging);
             }
             exit_now(0)
         }

@@ -3,6 +3,7 @@
 use super::Logging;
 use super::handshake::{Channel, FromCommand, FromTracer};
 use super::title;
+use crate::fast_path::FastPath;
 use crate::handlers::Environment;
 use crate::held;
 use crate::log::Format;
@@ -19,7 +20,7 @@ use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 use std::rc::Rc;
 
 /// Seizes the command's process and serves its tree until the last task has ended.
-pub fn run(command: Pid, channel: Channel, rules: Rules, logging: Logging) {
+pub fn run(command: Pid, channel: Channel, rules: Rules, patience: Option<u8>, logging: Logging) {
     leave_the_family(&channel, logging.file.as_ref());
     title::set(command.as_raw());
     let leader = Tid(command.as_raw());
@@ -43,7 +44,9 @@ pub fn run(command: Pid, channel: Channel, rules: Rules, logging: Logging) {
     let summary_file = logging.file.as_ref().and_then(|file| file.try_clone().ok());
     crate::log::start(logging.verbosity, logging.format, logging.file);
     check_proc();
-    let environment = Rc::new(Environment::new(rules));
+    // Where all calls stop, a stub's do.
+    let patience = patience.filter(|_| engine == Engine::Seccomp);
+    let environment = Rc::new(Environment::new(rules, patience));
     let farewell = summary.then(|| farewell(&environment, logging.format, summary_file));
     let mut tracer = Tracer::new(leader, engine, options, environment, farewell);
     let _ = channel.send(FromTracer::Ready);
@@ -64,7 +67,8 @@ fn farewell(environment: &Rc<Environment>, format: Format, file: Option<File>) -
     environment.statistics.want();
     let environment = Rc::clone(environment);
     Box::new(move || {
-        let text = environment.statistics.summary(format);
+        let sites = environment.fast_path.as_ref().map(FastPath::counts);
+        let text = environment.statistics.summary(format, sites.unwrap_or_default());
         match file {
             Some(mut file) => drop(file.write_all(text.as_bytes())),
             None => crate::log::say(&text),

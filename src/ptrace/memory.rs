@@ -85,6 +85,12 @@ impl Memory {
             .map_err(|errno| failed("writing the memory", task, errno))
     }
 
+    /// Writes code that threads may be executing: each aligned word with one store.
+    pub fn write_code(&self, task: &mut Stopped, address: u64, bytes: &[u8]) -> Result<()> {
+        self.check_presence(task, address, bytes.len())?;
+        poke(task, address, bytes).map_err(|errno| failed("writing code", task, errno))
+    }
+
     /// The bytes before the first NUL at `address`, without it; ENAMETOOLONG from `limit` bytes on.
     pub fn read_string(&self, task: &Stopped, address: u64, limit: usize) -> Result<Vec<u8>> {
         let mut string = Vec::new();

@@ -82,7 +82,8 @@ pub(crate) struct RawInfo {
 
 impl RawInfo {
     pub(crate) fn decode(&self) -> SyscallInfo {
-        let mut call = RawCall { number: self.number, arguments: self.arguments };
+        let mut call =
+            RawCall { number: self.number, arguments: self.arguments, behind: self.instruction_pointer };
         if self.arch == AUDIT_ARCH_I386 {
             // Made by 64-bit code, such a call may have anything in the upper halves.
             call.arguments = call.arguments.map(|argument| u64::from(low32(argument)));
@@ -125,6 +126,17 @@ impl Stopped {
             libc::ptrace(libc::PTRACE_GETREGS, self.tid.0, 0, &raw mut registers)
         })?;
         Ok(Registers(registers))
+    }
+
+    /// The address of the task's next instruction alone.
+    pub fn instruction(&self) -> Result<u64> {
+        nix::Error::clear();
+        let offset =
+            std::mem::offset_of!(libc::user, regs) + std::mem::offset_of!(libc::user_regs_struct, rip);
+        // SAFETY: reads a word of the task's registers; the C library hands it back as the result.
+        let word = unsafe { libc::ptrace(libc::PTRACE_PEEKUSER, self.tid.0, offset, 0) };
+        self.check("PTRACE_PEEKUSER", if nix::Error::last_raw() == 0 { 0 } else { -1 })?;
+        Ok(word.cast_unsigned())
     }
 
     pub fn set_registers(&mut self, registers: &Registers) -> Result<()> {

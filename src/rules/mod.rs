@@ -93,6 +93,9 @@ impl Default for Rules {
     }
 }
 
+/// The last components of mount tables' paths; others are descriptors of procfs, by number.
+pub const MOUNT_TABLES: [&[u8]; 4] = [b"mountinfo", b"mounts", b"mountstats", b"mtab"];
+
 impl Rules {
     /// The type to show for a magic of statfs.
     pub fn for_magic(&self, magic: u32) -> Option<&Mapping> {
@@ -113,7 +116,7 @@ impl Rules {
     /// Whether opening `path` may open a mount table. The object that is opened decides in the end.
     pub fn may_be_mount_table(path: &[u8]) -> bool {
         let name = last_component(path);
-        matches!(name, b"mountinfo" | b"mounts" | b"mountstats" | b"mtab") || is_descriptor_link(path, name)
+        MOUNT_TABLES.contains(&name) || is_descriptor_link(path, name)
     }
 
     /// The sources to show for a `mountinfo` table's mounts, by the index of their line: empty

@@ -11,8 +11,9 @@ mod tree;
 
 pub use script::{Outcome, Traced};
 
-use crate::arch::{Abi, RawCall};
-use crate::handlers::{self, Environment};
+use crate::arch::{Abi, Call, RawCall};
+use crate::fast_path::{self, FastPath, Futile};
+use crate::handlers::{self, Environment, Family, Handled, Handler};
 use crate::ptrace::{Error, Options, Result, Resume, Stopped, SyscallInfo, Tid};
 use crate::seccomp;
 use event::{Event, Stop};
@@ -48,6 +49,8 @@ struct Task {
     /// It has stopped for the last time.
     ending: bool,
     signals: SignalState,
+    /// Sites of opens that nobody wanted to see.
+    futile: Futile,
 }
 
 /// The tracer of one tree of tasks.
@@ -211,6 +214,15 @@ impl Tracer {
             let is_futile = signals::stops_an_init_from_within(&stopped, signal, &mut task.signals)?;
             return self.resume(stopped, if is_futile { 0 } else { signal });
         }
+        if let Some(fast_path) = &self.environment.fast_path {
+            if signal == libc::SIGTRAP && has_trapped(fast_path, &mut stopped)? {
+                return self.resume(stopped, 0);
+            }
+            if fast_path::restore(&self.environment, &mut stopped, signal)? {
+                return self.resume(stopped, 0);
+            }
+        }
+        let task = self.tasks.entry(tid).or_default();
         match signals::look(&mut stopped, signal, &mut task.signals, &self.environment.memory)? {
             Delivery::Deliver => self.resume(stopped, signal),
             Delivery::Drop => self.resume(stopped, 0),
@@ -266,14 +278,48 @@ impl Tracer {
         let Some(handled) = handlers::find(abi, raw.number) else {
             return self.resume(stopped, 0);
         };
+        let fast_path = self.environment.fast_path.as_ref().filter(|_| abi == Abi::X86_64);
+        if fast_path.is_some_and(|fast_path| fast_path.tells(raw.behind)) {
+            return self.begin_after(stopped, abi, handled, raw);
+        }
         let handler = handlers::handler(&self.environment, &stopped, handled, raw.arguments)?;
+        let handler = handler.or_else(|| self.patching(stopped.tid(), abi, handled, raw));
         let Some(handler) = handler else { return self.resume(stopped, 0) };
+        self.start(stopped, abi, handled.call, expected, handler)
+    }
+
+    fn start(
+        &mut self,
+        stopped: Stopped,
+        abi: Abi,
+        call: Call,
+        expected: Expected,
+        handler: Handler,
+    ) -> Result<()> {
         let tid = stopped.tid();
         let registers = stopped.registers()?;
         let position = Position::Call(expected);
-        let (script, next) =
-            Script::start(stopped, registers, abi, handled.call, position, self.tree, handler)?;
+        let (script, next) = Script::start(stopped, registers, abi, call, position, self.tree, handler)?;
         self.after(tid, script, next)
+    }
+
+    /// The same as `begin` for a call that a stub has made already.
+    fn begin_after(&mut self, mut stopped: Stopped, abi: Abi, handled: &Handled, raw: RawCall) -> Result<()> {
+        let mut registers = stopped.registers()?;
+        let result = fast_path::told(&registers);
+        registers.skip_call_with(result);
+        stopped.set_registers(&registers)?;
+        let handler = handlers::handler(&self.environment, &stopped, handled, raw.arguments)?;
+        let Some(handler) = handler else { return self.resume(stopped, 0) };
+        self.start(stopped, abi, handled.call, Expected::Exit, handler)
+    }
+
+    /// A handler that sees to it that an open of no interest is the last one to stop at its site.
+    fn patching(&mut self, tid: Tid, abi: Abi, handled: &Handled, raw: RawCall) -> Option<Handler> {
+        let fast_path = self.environment.fast_path.as_ref()?;
+        let is_open = abi == Abi::X86_64 && handled.family == Family::Open;
+        let task = self.tasks.get_mut(&tid).filter(|_| is_open)?;
+        task.futile.count(fast_path, raw.behind).then(|| handlers::patching(&self.environment))
     }
 
     /// What follows when a script has seen a stop.
@@ -357,4 +403,15 @@ impl Tracer {
         }
         self.resume(stopped, 0)
     }
+}
+
+/// Whether a task met a breakpoint that stood where it was going for a moment; it goes there again.
+fn has_trapped(fast_path: &FastPath, stopped: &mut Stopped) -> Result<bool> {
+    let mut registers = stopped.registers()?;
+    let is_ours = fast_path.has_trapped(&registers) && stopped.signal_is_the_kernels()?;
+    if is_ours {
+        registers.step_back(1);
+        stopped.set_registers(&registers)?;
+    }
+    Ok(is_ours)
 }

@@ -162,6 +162,12 @@ fn fault(stopped: &mut Stopped, signal: i32, state: &mut SignalState, memory: &M
 const INT: u8 = 0xCD;
 const INT3: u8 = 0xCC;
 
+/// Whether the kernel would leave everything as it is when a fault makes the task stop with this signal, and the
+/// tracer drops it. False where nobody says.
+pub(crate) fn takes_quietly(tid: Tid, signal: i32) -> bool {
+    Dispositions::of(tid).is_some_and(|d| !has(d.blocked, signal) && !has(d.ignored, signal))
+}
+
 /// Whether the task's process is the first one of a pid namespace.
 fn is_init(tid: Tid, state: &mut SignalState) -> bool {
     *state.is_init.get_or_insert_with(|| {

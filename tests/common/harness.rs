@@ -32,7 +32,7 @@ impl Case {
             needs,
             body: Arc::new(move || body(engine)),
         };
-        vec![case(Engine::Seccomp), case(Engine::AllStops)]
+        Engine::ALL.map(case).to_vec()
     }
 
     /// A case whose name and body are made at run time.

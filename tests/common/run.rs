@@ -15,15 +15,30 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// How calls stop; results must be the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
+    /// Opens stop whenever they may matter.
     Seccomp,
+    /// Opens stop once; then their sites are patched.
+    FastPath,
     AllStops,
 }
 
 impl Engine {
+    pub const ALL: [Engine; 3] = [Engine::Seccomp, Engine::FastPath, Engine::AllStops];
+
     pub fn name(self) -> &'static str {
         match self {
             Engine::Seccomp => "seccomp",
+            Engine::FastPath => "fast-path",
             Engine::AllStops => "no-seccomp",
+        }
+    }
+
+    /// What chooses it.
+    pub fn option(self) -> &'static str {
+        match self {
+            Engine::Seccomp => "--no-fast-path",
+            Engine::FastPath => "--fast-path-after=1",
+            Engine::AllStops => "--no-seccomp",
         }
     }
 
@@ -35,10 +50,7 @@ impl Engine {
     /// The prefix without a mapping of its own.
     pub fn plain(self) -> Prefix {
         let prefix = Prefix { words: vec![stage().launcher.clone().into()] }.options(["--profile", "none"]);
-        match self {
-            Engine::Seccomp => prefix,
-            Engine::AllStops => prefix.options(["--no-seccomp"]),
-        }
+        prefix.options([self.option()])
     }
 }
 

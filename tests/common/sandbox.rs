@@ -118,7 +118,7 @@ impl Sandbox {
     /// Runs a guest bare and then below the prefix, in one sandbox.
     #[track_caller]
     pub fn bare_and_masked(self, engine: Engine, guest: &str, arguments: &str) -> [Done; 2] {
-        let options = if engine == Engine::AllStops { "--no-seccomp" } else { "" };
+        let options = engine.option();
         let guest = format!("guest --guest {guest} {arguments}");
         let script = format!(
             "export RUST_BACKTRACE=0; cd /mnt; {guest} > bare.out 2> bare.err; echo $? > bare.status; \

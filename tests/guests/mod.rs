@@ -11,6 +11,7 @@ mod injection;
 mod interrupted;
 mod jobs;
 mod life;
+mod open_often;
 mod places;
 mod registers;
 mod sources;
@@ -77,6 +78,7 @@ pub fn run(name: &str, arguments: &[String]) -> i32 {
         "trace-child" => tracing::of_a_child(argument(0)),
         "trace" => tracing::of_a_stranger(argument(0).parse().unwrap(), argument(1) == "seize"),
         "trace-while-signals-come" => tracing::while_signals_come(argument(0).parse().unwrap()),
+        "open-often" => open_often::show(argument(0), argument(1)),
         "nothing" => {}
         "swapped" => {
             let with_fifo = argument(4) == "fifo";

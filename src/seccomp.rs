@@ -232,7 +232,7 @@ mod tests {
 
     fn answer(all_files: bool, abi: Abi, number: u32, arguments: [u64; 6]) -> u32 {
         let selection = Selection { all_files, stubs: true };
-        answer_at(selection, abi, number, arguments, 0x7F00_050F_010D)
+        answer_at(selection, abi, number, arguments, 0x7F00_050F_0112)
     }
 
     fn answer_at(selection: Selection, abi: Abi, number: u32, arguments: [u64; 6], behind: u64) -> u32 {

@@ -13,7 +13,7 @@ pub fn restore(environment: &Environment, stopped: &mut Stopped, signal: i32) ->
     let address = stopped.instruction()?;
     let Some(page) = page_of(fast_path, address) else { return Ok(false) };
     let mut registers = stopped.registers()?;
-    let is_ours = |stopped: &Stopped| super::patch::used(&environment.memory, stopped, page).is_some();
+    let is_ours = |stopped: &Stopped| super::patch::header(&environment.memory, stopped, page).is_some();
     let Some(place) = page.place(&registers).filter(|_| is_ours(stopped)) else { return Ok(false) };
     match place {
         Place::Before { stub } => registers.0.rip = site(environment, stopped, page, stub)?.start,
@@ -54,7 +54,7 @@ pub fn restore(environment: &Environment, stopped: &mut Stopped, signal: i32) ->
 pub fn leave_untraced(environment: &Environment, stopped: &mut Stopped) -> Result<()> {
     let Some(fast_path) = &environment.fast_path else { return Ok(()) };
     for page in &fast_path.pages {
-        if super::patch::used(&environment.memory, stopped, page).is_some() {
+        if super::patch::header(&environment.memory, stopped, page).is_some() {
             environment.memory.write_read_only(stopped, page.untraced_address(), &[1])?;
         }
     }
@@ -68,5 +68,5 @@ fn page_of(fast_path: &FastPath, address: u64) -> Option<&Page> {
 fn site(environment: &Environment, stopped: &Stopped, page: &Page, stub: usize) -> Result<Site> {
     let mut bytes = [0; super::page::STUB_BYTES];
     environment.memory.read(stopped, u64::from(page.stub_address(stub)), &mut bytes)?;
-    Ok(page.site(&bytes))
+    Ok(Page::site(&bytes))
 }

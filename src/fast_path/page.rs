@@ -10,15 +10,15 @@
 
 use crate::arch::{Call, Registers};
 
-/// Where pages are, if the place is free. A site that is patched by what stands in front of its call can jump only
-/// through the first (the address ends in the bytes of the `syscall` instruction); programs larger than 80 MB at a
-/// fixed address lie on that one.
+/// Where pages are, if the place is free. A site that is patched by what stands in front of its call can jump through
+/// the first (the address ends in the bytes of the `syscall` instruction), and needs a near page to reach the second;
+/// but programs larger than 80 MB at a fixed address lie on the first.
 pub const BASES: [u32; 2] = [0x050F_0000, 0x0018_0000];
 pub const PAGE_BYTES: usize = 4096;
 /// In all bits of an address but these, a call that may pass is where `PASSING` says, in one of the pages.
 pub const ANY_BLOCK: u32 = 0xF80;
 /// Behind the call of a stub that the filter lets pass, in its block.
-pub const PASSING: u32 = 0x0D;
+pub const PASSING: u32 = 0x12;
 
 /// Sites of one process.
 pub const SITES: usize = 16;
@@ -28,34 +28,29 @@ const MAGIC: [u8; 8] = *b"fsmasq\x01\n";
 const USED: usize = 8;
 /// Not zero: nobody is there who would answer.
 const UNTRACED: usize = 9;
+const NEAR: usize = 16;
+/// Of the header, as far as there is something in it.
+pub const HEADER_BYTES: usize = 24;
 const SLOTS: usize = BLOCK;
 const TEST: usize = 2 * BLOCK;
 
 /// Offsets in a stub's block, each that of an instruction.
 mod stub {
-    pub const CALL: usize = 0x0B;
-    pub const RESULT_SHIFTED: usize = 0x21;
-    pub const PACKED: usize = 0x27;
-    pub const TELL: usize = 0x2C;
-    pub const TOLD: usize = 0x3C;
-    pub const CONTINUATION: usize = 0x42;
-    pub const PLAIN: usize = 0x4A;
-    pub const PLAIN_END: usize = 0x4C;
-    pub const START: usize = 0x50;
-    pub const END: usize = 0x5A;
+    pub const CALL: usize = 0x10;
+    pub const SHIFTED: usize = 0x26;
+    pub const PACKED: usize = 0x2C;
+    pub const TELL: usize = 0x31;
+    pub const TOLD: usize = 0x41;
+    pub const CONTINUATION: usize = 0x47;
+    pub const PLAIN: usize = 0x4F;
+    pub const PLAIN_END: usize = 0x51;
+    pub const START: usize = 0x58;
+    pub const CALL_KIND: usize = 0x60;
+    pub const END: usize = 0x61;
 }
 
 /// Of a stub, as far as there is something in it.
 pub const STUB_BYTES: usize = stub::END;
-
-/// How a stub is reached, and what it has to do for the bytes that are not there any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Entry {
-    /// The site's own `mov $number, %eax` is overwritten.
-    InsteadOfMov,
-    /// The site's call is overwritten, which makes calls of any number.
-    InsteadOfCall,
-}
 
 /// A site, as its stub knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +61,17 @@ pub struct Site {
     pub continuation: u64,
     /// `Call::Open` or `Call::Openat`.
     pub call: Call,
-    pub entry: Entry,
+    /// An instruction of five bytes that the stub has to execute, since it is not at the site any more.
+    pub moved: Option<[u8; 5]>,
+}
+
+/// What a page's first bytes say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// Stubs in the page.
+    pub used: usize,
+    /// A page near the sites, with jumps to the stubs.
+    pub near: Option<u64>,
 }
 
 /// What stubs have to tell apart.
@@ -122,9 +127,21 @@ impl Page {
         bytes
     }
 
-    /// How many stubs a page has, by its first bytes; None where it is not one of ours.
-    pub fn used(header: [u8; 16]) -> Option<usize> {
-        (header[..MAGIC.len()] == MAGIC).then_some(usize::from(header[USED]))
+    /// None where the page is not one of ours.
+    pub fn header(bytes: [u8; HEADER_BYTES]) -> Option<Header> {
+        let near = bytes[NEAR..].try_into().map_or(0, u64::from_le_bytes);
+        let header = Header { used: usize::from(bytes[USED]), near: Some(near).filter(|near| *near != 0) };
+        (bytes[..MAGIC.len()] == MAGIC).then_some(header)
+    }
+
+    pub fn near_address(&self) -> u64 {
+        u64::from(self.base) + NEAR as u64
+    }
+
+    /// What a near page has for stub `index`, and where in that page.
+    pub fn near_jump(&self, index: usize) -> (u64, Vec<u8>) {
+        let jump = [0xFF, 0x25, 0, 0, 0, 0]; // jmp *behind
+        ((16 * index) as u64, [&jump[..], &u64::from(self.stub_address(index)).to_le_bytes()].concat())
     }
 
     pub fn used_address(&self) -> u64 {
@@ -157,16 +174,9 @@ impl Page {
         let path_in_rdi = site.call == Call::Open;
         let mut code = Code::at(block);
         code.put(&[0xF3, 0x0F, 0x1E, 0xFA]); // endbr64
-        match site.entry {
-            Entry::InsteadOfMov => {
-                code.put(&[0xB8]).put(&number.to_le_bytes()); // mov $number, %eax
-                code.put(&[0x66, 0x90]); // nop
-            }
-            Entry::InsteadOfCall => {
-                code.put(&[0x3D]).put(&number.to_le_bytes()); // cmp $number, %eax
-                code.short(0x75, block + stub::PLAIN); // jne plain
-            }
-        }
+        code.put(&site.moved.unwrap_or([0x0F, 0x1F, 0x44, 0, 0])); // or nop
+        code.put(&[0x3D]).put(&number.to_le_bytes()); // cmp $number, %eax
+        code.short(0x75, block + stub::PLAIN); // jne plain
         code.reach(block + stub::CALL);
         code.put(&[0x0F, 0x05]); // syscall
         code.put(&[0x48, 0x85, 0xC0]); // test %rax, %rax
@@ -180,7 +190,7 @@ impl Page {
         code.short(0x75, block + stub::TOLD); // jnz epilogue
         code.put(&[0x48, 0x89, if path_in_rdi { 0xF9 } else { 0xF1 }]); // mov %rdi or %rsi, %rcx
         code.put(&[0x48, 0xC1, 0xE0, 0x20]); // shl $32, %rax
-        code.reach(block + stub::RESULT_SHIFTED);
+        code.reach(block + stub::SHIFTED);
         code.put(&[0x48, 0x0D]).put(&self.at(block + stub::TOLD).to_le_bytes()); // or $epilogue, %rax
         code.reach(block + stub::PACKED);
         code.near(&[0xE9], TEST); // jmp test
@@ -199,19 +209,20 @@ impl Page {
         code.short(0xEB, block + stub::TOLD); // jmp epilogue
         code.reach_or_pass(block + stub::START);
         code.put(&site.start.to_le_bytes());
-        code.put(&[u8::from(path_in_rdi), u8::from(site.entry == Entry::InsteadOfCall)]);
+        code.reach(block + stub::CALL_KIND);
+        code.put(&[u8::from(path_in_rdi)]);
         code.reach(block + stub::END);
         code.bytes
     }
 
-    /// The site that a stub's bytes are for.
-    pub fn site(&self, bytes: &[u8; STUB_BYTES]) -> Site {
+    /// The site that a stub's bytes are for; what was moved is not told.
+    pub fn site(bytes: &[u8; STUB_BYTES]) -> Site {
         let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap_or_default());
         Site {
             start: word(stub::START),
             continuation: word(stub::CONTINUATION),
-            call: if bytes[stub::START + 8] == 1 { Call::Open } else { Call::Openat },
-            entry: if bytes[stub::START + 9] == 1 { Entry::InsteadOfCall } else { Entry::InsteadOfMov },
+            call: if bytes[stub::CALL_KIND] == 1 { Call::Open } else { Call::Openat },
+            moved: None,
         }
     }
 
@@ -236,9 +247,9 @@ impl Page {
         let stub = offset / BLOCK - self.first_stub;
         Some(match offset % BLOCK {
             0..=stub::CALL | stub::PLAIN => Place::Before { stub },
-            ..stub::RESULT_SHIFTED => Place::Opened { stub, result: rax },
-            ..stub::TELL => Place::Opened { stub, result: rax >> 32 },
             stub::TOLD | stub::PLAIN_END => Place::Done { stub },
+            at if at < stub::SHIFTED => Place::Opened { stub, result: rax },
+            at if at < stub::TELL => Place::Opened { stub, result: rax >> 32 },
             _ => Place::Other,
         })
     }

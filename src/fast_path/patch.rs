@@ -1,7 +1,8 @@
 //! Patching a site of a stopped task: a page where there is none, a stub, and the jump to it.
 
-use super::page::{PAGE_BYTES, Page, SITES};
-use super::site::{self, Patchable, REACH};
+use super::FastPath;
+use super::page::{HEADER_BYTES, Header, PAGE_BYTES, Page, SITES};
+use super::site::{self, Patchable, REACH, Via};
 use crate::arch::Injected;
 use crate::handlers::Environment;
 use crate::ptrace::{Error, Memory, Result, Stopped, Tid};
@@ -16,6 +17,8 @@ const READ_EXECUTE: u64 = (libc::PROT_READ | libc::PROT_EXEC).cast_unsigned() as
 /// Programmer's Manual, volume 2, 7.6.1: naturally aligned quadwords).
 const WORD: u64 = 8;
 const INT3: [u8; 1] = [0xCC];
+/// Half of what a jump of 32 bits reaches.
+const NEAR_DISTANCE: u64 = 1 << 30;
 
 /// A task at an open that is of no interest, whose site has stopped too often.
 pub async fn handle(task: Traced, environment: Rc<Environment>) -> Result<Outcome> {
@@ -36,6 +39,14 @@ pub async fn handle(task: Traced, environment: Rc<Environment>) -> Result<Outcom
     Ok(None)
 }
 
+/// Room for one more stub, in a page of the process's.
+struct Room<'a> {
+    page: &'a Page,
+    index: usize,
+    /// A page near the site that has to be jumped over.
+    near: Option<u64>,
+}
+
 /// The inner error says why not.
 async fn patch(task: &Traced, environment: &Environment) -> Result<std::result::Result<(), &'static str>> {
     let memory = &environment.memory;
@@ -45,86 +56,124 @@ async fn patch(task: &Traced, environment: &Environment) -> Result<std::result::
         let behind = registers.instruction();
         let before = around(memory, stopped, behind, true);
         let after = around(memory, stopped, behind, false);
-        Ok(site::recognise(behind, registers.0.r8, task.call, &before, &after))
+        Ok(site::recognise(&registers, task.call, &before, &after))
     })?;
     let Some(found) = found else { return Ok(Err("its shape is not known")) };
-    let Some((page, used)) = page(task, environment, &found).await? else {
+    let Some(room) = room(task, environment, fast_path, &found).await? else {
         return Ok(Err("there is no place for stubs"));
     };
-    task.with_stopped(|stopped| {
-        let slot = page.slot(used);
-        let alone = threads(stopped.tid()) == 1;
-        if !alone && !is_whole(found.site.start, &found.bytes(slot)) && !may_trap(stopped.tid()) {
-            return Ok(Err("threads would notice"));
-        }
-        let address = page.stub_address(used);
-        memory.write_read_only(stopped, u64::from(address), &page.stub(used, &found.site))?;
-        memory.write_read_only(stopped, u64::from(slot), &u64::from(address).to_le_bytes())?;
-        let count = u8::try_from(used + 1).unwrap_or(u8::MAX);
-        memory.write_read_only(stopped, page.used_address(), &[count])?;
-        if let Some(padding) = found.padding {
-            memory.write_read_only(stopped, padding, &Patchable::far_jump(slot))?;
-        }
-        let bytes = found.bytes(slot);
-        if alone || is_whole(found.site.start, &bytes) {
-            memory.write_code(stopped, found.site.start, &bytes)?;
-        } else {
-            // A thread that comes to the first byte meanwhile stops, and is sent back to it.
-            fast_path.remember(found.site.start);
-            memory.write_code(stopped, found.site.start, &INT3)?;
-            memory.write_code(stopped, found.site.start + 1, &bytes[1..])?;
-            memory.write_code(stopped, found.site.start, &bytes[..1])?;
-        }
-        tracing::trace!(tid = stopped.tid().0, site = found.site.start, "a site is patched");
-        Ok(Ok(()))
-    })
+    task.with_stopped(|stopped| write(stopped, memory, fast_path, &found, &room))
 }
 
-/// The page to use, and how many stubs it has: the process's own, or a new one. None where there is no room.
-async fn page<'a>(
-    task: &Traced,
-    environment: &'a Environment,
+fn write(
+    stopped: &mut Stopped,
+    memory: &Memory,
+    fast_path: &FastPath,
     found: &Patchable,
-) -> Result<Option<(&'a Page, usize)>> {
-    let Some(fast_path) = &environment.fast_path else { return Ok(None) };
-    let fitting = || fast_path.pages.iter().filter(|page| found.fits(page.slot(0)));
-    for page in fitting() {
-        let used = task.with_stopped(|stopped| Ok(used(&environment.memory, stopped, page)))?;
-        if let Some(used) = used {
-            return Ok((used < SITES).then_some((page, used)));
-        }
+    room: &Room,
+) -> Result<std::result::Result<(), &'static str>> {
+    let &Room { page, index, near } = room;
+    let slot = page.slot(index);
+    let near = near.map(|near| {
+        let (offset, jump) = page.near_jump(index);
+        (near + offset, jump)
+    });
+    let via = near.as_ref().map_or(Via::Slot(slot), |(address, _)| Via::Near(*address));
+    let Some(bytes) = found.bytes(via) else { return Ok(Err("stubs are too far away")) };
+    let start = found.site.start;
+    let at_once = threads(stopped.tid()) == 1 || is_whole(start, &bytes);
+    if !at_once && !may_trap(stopped.tid()) {
+        return Ok(Err("threads would notice"));
     }
-    for page in fitting() {
-        let address = u64::from(page.base);
-        let flags = PRIVATE_ANONYMOUS | MAP_FIXED_NOREPLACE;
-        let arguments = [address, PAGE_BYTES as u64, READ_EXECUTE, flags, u64::MAX, 0];
-        match task.inject(Injected::Mmap, arguments).await? {
-            Ok(mapped) if mapped == address => {
-                let bytes = page.bytes();
-                let write =
-                    |stopped: &mut Stopped| environment.memory.write_read_only(stopped, address, &bytes);
-                let written = task.with_stopped(write);
-                if written.is_ok() {
-                    return Ok(Some((page, 0)));
-                }
-                task.inject(Injected::Munmap, [address, PAGE_BYTES as u64, 0, 0, 0, 0]).await?.ok();
-                return written.map(|()| None);
-            }
-            // Before Linux 4.17 the address is a wish.
-            Ok(elsewhere) => {
-                task.inject(Injected::Munmap, [elsewhere, PAGE_BYTES as u64, 0, 0, 0, 0]).await?.ok();
-            }
-            Err(_) => {}
-        }
+    let address = page.stub_address(index);
+    memory.write_read_only(stopped, u64::from(address), &page.stub(index, &found.site))?;
+    memory.write_read_only(stopped, u64::from(slot), &u64::from(address).to_le_bytes())?;
+    if let Some((address, jump)) = near {
+        memory.write_read_only(stopped, address, &jump)?;
     }
-    Ok(None)
+    let used = u8::try_from(index + 1).unwrap_or(u8::MAX);
+    memory.write_read_only(stopped, page.used_address(), &[used])?;
+    if let Some(padding) = found.padding {
+        memory.write_read_only(stopped, padding, &Patchable::far_jump(slot))?;
+    }
+    if at_once {
+        memory.write_code(stopped, start, &bytes)?;
+    } else {
+        // A thread that comes to the first byte meanwhile stops, and is sent back to it.
+        fast_path.remember(start);
+        memory.write_code(stopped, start, &INT3)?;
+        memory.write_code(stopped, start + 1, &bytes[1..])?;
+        memory.write_code(stopped, start, &bytes[..1])?;
+    }
+    tracing::trace!(tid = stopped.tid().0, site = start, "a site is patched");
+    Ok(Ok(()))
 }
 
-/// How many stubs a process has in this page; None where it is not there, or not ours.
-pub(super) fn used(memory: &Memory, stopped: &Stopped, page: &Page) -> Option<usize> {
-    let mut header = [0; 16];
-    memory.read(stopped, u64::from(page.base), &mut header).ok()?;
-    Page::used(header)
+/// In the process's page, or in a new one. None where there is none.
+async fn room<'a>(
+    task: &Traced,
+    environment: &Environment,
+    fast_path: &'a FastPath,
+    found: &Patchable,
+) -> Result<Option<Room<'a>>> {
+    let memory = &environment.memory;
+    let has = |page: &'a Page| {
+        task.with_stopped(|stopped| Ok(header(memory, stopped, page).map(|header| (page, header))))
+    };
+    let mut here = None;
+    for page in &fast_path.pages {
+        here = match here {
+            None => has(page)?,
+            found => found,
+        };
+    }
+    if here.is_none() {
+        for page in &fast_path.pages {
+            let is_new =
+                here.is_none() && map(task, u64::from(page.base), MAP_FIXED_NOREPLACE).await?.is_some();
+            if is_new {
+                let write = |stopped: &mut Stopped| {
+                    memory.write_read_only(stopped, u64::from(page.base), &page.bytes())
+                };
+                task.with_stopped(write)?;
+                here = has(page)?;
+            }
+        }
+    }
+    let Some((page, Header { used: index, near })) = here.filter(|(_, header)| header.used < SITES) else {
+        return Ok(None);
+    };
+    if found.fits(page.slot(index)) {
+        return Ok(Some(Room { page, index, near: None }));
+    }
+    if near.is_none() {
+        // Far enough from where the program's next mappings go.
+        let wish = found.site.start.wrapping_sub(NEAR_DISTANCE) & !(PAGE_BYTES as u64 - 1);
+        let Some(near) = map(task, wish, 0).await? else { return Ok(None) };
+        let known = near.to_le_bytes();
+        task.with_stopped(|stopped| memory.write_read_only(stopped, page.near_address(), &known))?;
+        return Ok(Some(Room { page, index, near: Some(near) }));
+    }
+    Ok(Some(Room { page, index, near }))
+}
+
+/// Maps a page for code: there exactly, where `flags` say so. None where that can't be had.
+async fn map(task: &Traced, address: u64, flags: u64) -> Result<Option<u64>> {
+    let arguments = [address, PAGE_BYTES as u64, READ_EXECUTE, PRIVATE_ANONYMOUS | flags, u64::MAX, 0];
+    let Ok(mapped) = task.inject(Injected::Mmap, arguments).await? else { return Ok(None) };
+    // Before Linux 4.17 such an address is a wish.
+    if flags & MAP_FIXED_NOREPLACE != 0 && mapped != address {
+        task.inject(Injected::Munmap, [mapped, PAGE_BYTES as u64, 0, 0, 0, 0]).await?.ok();
+        return Ok(None);
+    }
+    Ok(Some(mapped))
+}
+
+/// What the process has in this page; None where it is not there, or not ours.
+pub(super) fn header(memory: &Memory, stopped: &Stopped, page: &Page) -> Option<Header> {
+    let mut bytes = [0; HEADER_BYTES];
+    memory.read(stopped, u64::from(page.base), &mut bytes).ok()?;
+    Page::header(bytes)
 }
 
 /// Code in front of an address, or from it on: as much as is there, up to what a short jump reaches.

@@ -67,6 +67,12 @@ impl Prefix {
         self
     }
 
+    #[must_use]
+    pub fn without(mut self, option: &str) -> Self {
+        self.words.retain(|word| word != option);
+        self
+    }
+
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(&self.words[0]);
         command.args(&self.words[1..]).arg("--").arg(program);

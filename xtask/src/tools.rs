@@ -14,6 +14,9 @@ use anyhow::{Context, Result, bail};
 
 pub use steps::step;
 
+/// lurk's version.
+const LURK: &str = "0.3.14";
+
 /// The cache folder: `$FSMASQ_CACHE`, or `fsmasq` in the user's cache directory. It survives between runs.
 pub struct Cache {
     root: PathBuf,
@@ -53,6 +56,21 @@ impl Cache {
     /// gVisor of December 2022, as Debian 12 has it.
     pub fn old_runsc(&self) -> Result<PathBuf> {
         debian::unpack(self, "runsc").map(|folder| folder.join("usr/bin/runsc"))
+    }
+
+    /// A tracer to be compared with, from its crate.
+    pub fn lurk(&self) -> Result<PathBuf> {
+        let folder = self.root.join(format!("lurk-{LURK}"));
+        let program = folder.join("bin/lurk");
+        if !program.exists() {
+            step("lurk: cargo install", || {
+                let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+                cargo.args(["install", "--quiet", "--locked", "lurk-cli", "--version", LURK, "--root"]);
+                run(cargo.arg(&folder).env("CARGO_TARGET_DIR", folder.join("target")))?;
+                fs::remove_dir_all(folder.join("target")).context("removing what was built on the way")
+            })?;
+        }
+        Ok(program)
     }
 
     pub fn containerd(&self) -> Result<Containerd> {

@@ -2,12 +2,14 @@
 //! none. Prints one line for each call: its name, nanoseconds per call, nanoseconds of the tracer's
 //! CPU time per call (`-` without a tracer, or where the kernel does not count them).
 
+mod below;
 mod calls;
 mod tracer;
 
 use anyhow::{Context, Result};
 use calls::{Call, Places};
 use clap::{Parser, Subcommand};
+use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -27,6 +29,9 @@ enum Command {
         /// A mount point for statfs and fstatfs.
         #[arg(long)]
         mount: PathBuf,
+        /// Where to print: not every tracer leaves stdout to the command.
+        #[arg(long)]
+        output: PathBuf,
         /// Time for each call.
         #[arg(long, default_value_t = 40)]
         milliseconds: u64,
@@ -40,6 +45,19 @@ enum Command {
         opens: u32,
         count: usize,
     },
+    /// Times opens that so many threads make at once: of all of them together, per open.
+    AtOnce {
+        #[arg(long, default_value_t = 4000)]
+        opens: u32,
+        threads: u32,
+    },
+    /// Runs a command below the least that a tracer can be.
+    Below {
+        #[arg(value_enum)]
+        layer: below::Layer,
+        #[arg(trailing_var_arg = true, required = true)]
+        command: Vec<std::ffi::OsString>,
+    },
 }
 
 /// Batches that a call's time is divided into: one that is disturbed then does not count.
@@ -49,16 +67,20 @@ const SLEEPER_STACK_BYTES: usize = 64 * 1024;
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
-        Command::Calls { scratch, mount, milliseconds, calls } => {
+        Command::Calls { scratch, mount, output, milliseconds, calls } => {
             let mut places = Places::prepare(&scratch, &mount)?;
+            let mut lines = String::new();
             for call in calls {
                 let time = Duration::from_millis(milliseconds);
                 let (nanoseconds, tracer) =
                     measure(time, || places.make(call)).with_context(|| format!("call {call}"))?;
-                println!("{call} {nanoseconds:.1} {}", shown(tracer));
+                let _ = writeln!(lines, "{call} {nanoseconds:.1} {}", shown(tracer));
             }
+            std::fs::write(&output, lines).with_context(|| output.display().to_string())?;
         }
         Command::Threads { opens, count } => beside_sleepers(count, opens)?,
+        Command::AtOnce { opens, threads } => at_once(threads, opens)?,
+        Command::Below { layer, command } => below::run(layer, command)?,
     }
     Ok(())
 }
@@ -99,6 +121,28 @@ fn calibrate(time: Duration, call: &mut impl FnMut() -> Result<()>) -> Result<u3
         }
         count *= 2;
     }
+}
+
+/// The same number of opens, shared among the threads.
+fn at_once(threads: u32, opens: u32) -> Result<()> {
+    let each = opens.div_ceil(threads.max(1));
+    // Once each before the time counts.
+    let round = |count: u32| -> Result<f64> {
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            let all: Vec<_> = (0..threads)
+                .map(|_| scope.spawn(move || (0..count).try_for_each(|_| calls::open_missing())))
+                .collect();
+            all.into_iter()
+                .try_for_each(|thread| thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?)
+        })?;
+        Ok(start.elapsed().as_secs_f64() * 1e9 / f64::from(count * threads))
+    };
+    round(each.div_ceil(10))?;
+    let mut times = (0..5).map(|_| round(each)).collect::<Result<Vec<f64>>>()?;
+    times.sort_by(f64::total_cmp);
+    println!("open {:.1} -", times[times.len() / 2]);
+    Ok(())
 }
 
 fn beside_sleepers(count: usize, opens: u32) -> Result<()> {

@@ -36,6 +36,7 @@ const ROWS: &[Row] = &[
 
 pub const GETPPID: usize = 0;
 pub const OPEN: usize = 2;
+pub const MISSING: usize = 3;
 
 /// What all competitors did.
 pub struct Measured {
@@ -126,6 +127,10 @@ fn run(
         }
     }
     Ok(())
+}
+
+pub fn title(row: usize) -> &'static str {
+    ROWS[row].title
 }
 
 /// The column of a competitor.

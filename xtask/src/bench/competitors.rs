@@ -11,16 +11,24 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Competitor {
     Native,
+    /// What a filter costs at the least.
+    EmptyFilter,
+    /// What a tracer costs at the least.
+    BareTracer,
     Fsmasq,
+    FsmasqTrapped,
     Strace,
     FsmasqAllStops,
-    StraceAllStops,
     Proot,
+    Lurk,
 }
 
-use Competitor::{Fsmasq, FsmasqAllStops, Native, Proot, Strace, StraceAllStops};
+use Competitor::{
+    BareTracer, EmptyFilter, Fsmasq, FsmasqAllStops, FsmasqTrapped, Lurk, Native, Proot, Strace,
+};
 
-pub const ALL: [Competitor; 6] = [Native, Fsmasq, Strace, FsmasqAllStops, StraceAllStops, Proot];
+pub const ALL: [Competitor; 8] =
+    [Native, EmptyFilter, Fsmasq, FsmasqTrapped, Strace, FsmasqAllStops, Proot, Lurk];
 
 /// The calls that fsmasq's filter stops; strace passes over what it does not know behind a `?`.
 const TRACED_BY_STRACE: &str = "trace=open,openat,?openat2,statfs,fstatfs,?statmount";
@@ -29,11 +37,14 @@ impl Competitor {
     pub fn name(self) -> &'static str {
         match self {
             Native => "native",
+            EmptyFilter => "an empty filter",
+            BareTracer => "a bare tracer",
             Fsmasq => "fsmasq",
+            FsmasqTrapped => "fsmasq --no-fast-path",
             Strace => "strace --seccomp-bpf",
             FsmasqAllStops => "fsmasq --no-seccomp",
-            StraceAllStops => "strace, all stops",
             Proot => "proot",
+            Lurk => "lurk",
         }
     }
 
@@ -43,19 +54,27 @@ impl Competitor {
         let strings = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
         match self {
             Native => Vec::new(),
+            EmptyFilter | BareTracer => {
+                let layer = if self == EmptyFilter { "filter" } else { "tracer" };
+                [vec![tools.guest.clone().into_os_string()], strings(&["below", layer, "--"])].concat()
+            }
+            FsmasqTrapped => [vec![fsmasq], strings(&["--no-fast-path", "--map", mapping, "--"])].concat(),
             Fsmasq => [vec![fsmasq], strings(&["--map", mapping, "--"])].concat(),
             FsmasqAllStops => [vec![fsmasq], strings(&["--no-seccomp", "--map", mapping, "--"])].concat(),
             Strace => {
                 strings(&["strace", "-f", "--seccomp-bpf", "-o", "/dev/null", "-e", TRACED_BY_STRACE, "--"])
             }
-            StraceAllStops => strings(&["strace", "-f", "-o", "/dev/null", "-e", "trace=none", "--"]),
             Proot => strings(&["proot"]),
+            Lurk => {
+                let lurk = tools.lurk.clone().into_os_string();
+                [vec![lurk], strings(&["--follow-forks", "--file", "/dev/null", "--"])].concat()
+            }
         }
     }
 
     /// Whether its failure is one of this project.
     pub fn is_ours(self) -> bool {
-        matches!(self, Native | Fsmasq | FsmasqAllStops)
+        !matches!(self, Strace | Proot | Lurk)
     }
 }
 
@@ -64,6 +83,7 @@ impl Competitor {
 pub struct Tools {
     pub fsmasq: PathBuf,
     pub guest: PathBuf,
+    pub lurk: PathBuf,
 }
 
 impl Tools {
@@ -77,7 +97,7 @@ impl Tools {
         }
         let words = ["build", "--release", "--package=bench-calls"];
         let guest = executable("guest: cargo build --release", &words, "bench-calls")?;
-        Ok(Tools { fsmasq: launcher()?, guest })
+        Ok(Tools { fsmasq: launcher()?, guest, lurk: Cache::open()?.lurk()? })
     }
 }
 

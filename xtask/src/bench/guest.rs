@@ -3,6 +3,7 @@
 use super::competitors::{behind, output};
 use anyhow::{Context, Result};
 use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// How the program is to run.
@@ -31,14 +32,19 @@ impl Guest {
         let mut words: Vec<OsString> = vec![self.program.clone().into(), "calls".into()];
         words.extend(["--scratch".into(), self.scratch.clone().into()]);
         words.extend(["--mount".into(), self.mount.clone().into()]);
+        let results = self.scratch.join("results");
+        words.extend(["--output".into(), results.clone().into()]);
         words.extend(["--milliseconds".into(), milliseconds.into()]);
         words.extend(calls.iter().map(OsString::from));
-        parse(&output(&mut behind(prefix, words)?)?)
+        output(&mut behind(prefix, words)?)?;
+        let text = fs::read_to_string(&results).with_context(|| results.display().to_string())?;
+        fs::remove_file(&results)?;
+        parse(&text)
     }
 
-    /// The time of an open beside sleeping threads.
-    pub fn threads(&self, prefix: &[OsString], count: usize) -> Result<Timing> {
-        let words = [self.program.clone().into(), "threads".into(), count.to_string().into()];
+    /// The time of an open beside sleeping threads (`threads`), or of threads that open `at-once`.
+    pub fn threads(&self, prefix: &[OsString], how: &str, count: usize) -> Result<Timing> {
+        let words = [self.program.clone().into(), how.into(), count.to_string().into()];
         let timings = parse(&output(&mut behind(prefix, words)?)?)?;
         timings.into_iter().next().context("bench-calls threads printed nothing")
     }

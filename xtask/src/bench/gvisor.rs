@@ -1,7 +1,7 @@
 //! Single calls in a gVisor sandbox: bare, and with the launcher in it.
 
 use super::Settings;
-use super::competitors::Competitor::{Fsmasq, FsmasqAllStops, Native};
+use super::competitors::Competitor::{BareTracer, Fsmasq, FsmasqTrapped, Native};
 use super::competitors::{Competitor, Tools};
 use super::grid::Grid;
 use super::guest::Guest;
@@ -9,7 +9,11 @@ use anyhow::{Context, Result};
 use std::ffi::OsString;
 use std::path::Path;
 
-const COMPETITORS: [Competitor; 3] = [Native, Fsmasq, FsmasqAllStops];
+pub const BARE_TRACER: usize = 1;
+pub const FSMASQ: usize = 2;
+const COMPETITORS: [Competitor; 4] = [Native, BareTracer, Fsmasq, FsmasqTrapped];
+pub const OPEN: usize = 1;
+pub const MISSING: usize = 2;
 const ROWS: [(&str, &str); 6] = [
     ("getppid", "getppid (no stop)"),
     ("open", "open, close"),

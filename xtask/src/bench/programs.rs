@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 /// Folders with ten files each, in two halves.
-const FOLDERS: usize = 400;
+const FOLDERS: usize = 1000;
 const FILES_PER_FOLDER: usize = 10;
 
 pub struct Program {
@@ -70,21 +70,37 @@ fn prepare(scratch: &Path) -> Result<Vec<Program>> {
         environment: Vec::new(),
         one_is_fine: words[0] == "grep",
     };
-    let loop_of_shells = "i=0; while [ $i -lt 100 ]; do sh -c true; i=$((i+1)); done";
+    let loop_of_shells = "i=0; while [ $i -lt 200 ]; do sh -c true; i=$((i+1)); done";
     let mut programs = vec![
-        plain("find, 4,000 files", &tree, &["find", ".", "-type", "f", "-name", "*7"]),
-        plain("grep -r, 2,000 files", &tree.join("0"), &["grep", "-r", "not in any file", "."]),
-        plain("sh -c true, 100 times", scratch, &["sh", "-c", loop_of_shells]),
+        plain("find, 10,000 files", &tree, &["find", ".", "-type", "f", "-name", "*7"]),
+        plain("grep -r, 10,000 files", &tree, &["grep", "-r", "not in any file", "."]),
+        plain("sh -c true, 200 times", scratch, &["sh", "-c", loop_of_shells]),
     ];
     if find("git").is_some() {
         make_repository(&tree)?;
-        programs.push(plain("git status, 4,000 files", &tree, &["git", "status", "--short"]));
+        programs.push(plain("git status, 10,000 files", &tree, &["git", "status", "--short"]));
     } else {
         eprintln!("left out: git is not there; on Debian: apt-get install git");
     }
+    let archive = scratch.join("half.tar");
+    output(Command::new("tar").arg("cf").arg(&archive).args([
+        "-C",
+        &tree.join("0").display().to_string(),
+        ".",
+    ]))?;
+    let unpack = format!("rm -rf unpacked; mkdir unpacked; tar xf {} -C unpacked", archive.display());
+    programs.push(plain("untar, 5,000 files", scratch, &["sh", "-c", &unpack]));
+    if find("npm").is_some() {
+        programs.push(plain("npm ls", scratch, &["npm", "ls"]));
+    } else {
+        eprintln!("left out: npm is not there; on Debian: apt-get install npm");
+    }
     if let Some(python) = python() {
-        let script = "import json, email, http.server, unittest, asyncio, sqlite3";
-        programs.push(plain("python3, six imports", scratch, &[&python, "-c", script]));
+        let script = "import pkgutil, sys\n\
+            names = sorted(m.name for m in pkgutil.iter_modules() if m.name.isalpha() and m.name not in \
+            ('this', 'antigravity', 'idlelib', 'turtle'))[:200]\n\
+            for name in names:\n    try: __import__(name)\n    except Exception: pass\n";
+        programs.push(plain("python3, 200 imports", scratch, &[&python, "-c", script]));
     } else {
         eprintln!("left out: python3 is not there; on Debian: apt-get install python3");
     }

@@ -5,19 +5,21 @@
 //! pass, and stops only for paths whose last component may matter. The names are those that the handlers look for.
 //!
 //! All that is known of a process's patches is in its own memory, in the page: so fork, vfork, exec and threads need
-//! no bookkeeping. A signal finds the task where it would be natively: at its site, or behind it.
+//! no bookkeeping. A signal finds the task where it would be natively: at its site, or behind it; only between an open
+//! that matters and the word of it, in the stub.
 //!
 //! - [`page`]: the stubs, as bytes; [`site`]: what may be patched, from bytes.
-//! - [`patch`]: patching; [`natively`]: what a task in a stub looks like to everybody else.
+//! - [`patch`]: patching; [`sharing`]: who else executes that code; [`natively`]: what a task in a stub looks like to everybody else.
 
 mod natively;
 mod page;
 mod patch;
+mod sharing;
 mod site;
 
-pub use natively::{leave_untraced, restore};
+pub use natively::restore;
 pub use page::{ANY_BLOCK, BASES, PASSING};
-pub use patch::handle;
+pub use patch::{close, handle};
 
 use crate::arch::Registers;
 use crate::handlers::open;
@@ -78,8 +80,8 @@ impl FastPath {
         self.pages.iter().any(|page| page.tells(behind_call))
     }
 
-    /// Whether a breakpoint of ours has made the task stop, which is gone by now; then it has to go back.
-    pub fn has_trapped(&self, registers: &Registers) -> bool {
+    /// Whether a breakpoint of ours has stood in front of this address for a moment.
+    pub fn may_have_trapped(&self, registers: &Registers) -> bool {
         self.written.borrow().contains(&registers.before_instruction(1))
     }
 

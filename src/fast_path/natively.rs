@@ -1,8 +1,9 @@
 //! What a task in a stub looks like natively: a signal's handler, a debugger or a core dump finds it at its site.
 
 use super::FastPath;
-use super::page::{Page, Place, Site};
-use crate::arch::Call;
+use super::page::{Page, Place, SITES, Site};
+use super::patch::{NEAR_STEP, header};
+use crate::arch::{Call, Registers};
 use crate::handlers::{Environment, open};
 use crate::ptrace::{Error, Result, Stopped};
 
@@ -11,15 +12,29 @@ use crate::ptrace::{Error, Result, Stopped};
 pub fn restore(environment: &Environment, stopped: &mut Stopped, signal: i32) -> Result<bool> {
     let Some(fast_path) = &environment.fast_path else { return Ok(false) };
     let address = stopped.instruction()?;
-    let Some(page) = page_of(fast_path, address) else { return Ok(false) };
+    let Some((page, place)) = place(environment, stopped, fast_path, address)? else { return Ok(false) };
     let mut registers = stopped.registers()?;
-    let is_ours = |stopped: &Stopped| super::patch::header(&environment.memory, stopped, page).is_some();
-    let Some(place) = page.place(&registers).filter(|_| is_ours(stopped)) else { return Ok(false) };
-    match place {
-        Place::Before { stub } => registers.0.rip = site(environment, stopped, page, stub)?.start,
-        Place::Done { stub } => registers.0.rip = site(environment, stopped, page, stub)?.continuation,
+    let is_kernels = signal == libc::SIGSYS && stopped.signal_is_of_a_filter()?;
+    let is_opened = match place {
+        // One that steps through its own code comes to the call in the end.
+        Place::Before { .. } if signal == libc::SIGTRAP && stopped.signal_is_a_fault()? => return Ok(false),
+        Place::Before { stub } => {
+            registers.0.rip = site(environment, stopped, page, stub)?.start;
+            false
+        }
+        Place::Done { stub } => {
+            registers.0.rip = site(environment, stopped, page, stub)?.continuation;
+            true
+        }
+        // A filter of the program's own took the call: nothing was opened.
+        Place::Opened { stub, .. } if is_kernels => {
+            registers.0.rip = site(environment, stopped, page, stub)?.continuation;
+            true
+        }
         Place::Opened { stub, result } => {
-            let is_fault = matches!(signal, libc::SIGSEGV | libc::SIGBUS) && stopped.signal_is_a_fault()?;
+            let is_fault = matches!(signal, libc::SIGSEGV | libc::SIGBUS)
+                && page.reads_path(&registers)
+                && stopped.signal_is_a_fault()?;
             let site = site(environment, stopped, page, stub)?;
             if is_fault {
                 // The path is not there any more: the tracer finds that out as well.
@@ -27,42 +42,107 @@ pub fn restore(environment: &Environment, stopped: &mut Stopped, signal: i32) ->
                 stopped.set_registers(&registers)?;
                 return Ok(true);
             }
-            let path = if site.call == Call::Open { registers.0.rdi } else { registers.0.rsi };
-            let flags = if site.call == Call::Open { registers.0.rsi } else { registers.0.rdx };
-            let request = match (result < 0 && !page.takes_failures()) || page.ignores(flags) {
-                true => Ok(false),
-                false => open::is_interesting(environment, stopped, path),
-            };
-            match request {
-                // On its way back from the handler it goes on to tell.
-                Ok(true) => return Ok(false),
-                Err(error @ Error::Died(_)) => return Err(error),
-                Ok(false) | Err(_) => {}
+            // On its way back from the handler it goes on to tell.
+            if is_interesting(environment, stopped, page, &site, &registers, result)? {
+                return Ok(false);
             }
-            registers.set_result(result);
-            registers.0.rip = site.continuation;
-            registers.0.rcx = site.continuation;
-            registers.0.r11 = registers.0.eflags;
+            finish(&mut registers, &site, result);
+            false
         }
-        Place::Other => return Ok(false),
-    }
+        Place::Telling { .. } | Place::Other => return Ok(false),
+    };
     stopped.set_registers(&registers)?;
+    if is_kernels && is_opened {
+        stopped.set_address_of_filtered_call(registers.0.rip)?;
+    }
     Ok(false)
 }
 
-/// From now on nobody answers what the stubs of this task's process tell.
-pub fn leave_untraced(environment: &Environment, stopped: &mut Stopped) -> Result<()> {
+/// Moves a task that is about to be let go out of a stub, and sees to it that none makes a call there any more that
+/// nobody would answer. What else shares the memory is trapped from now on, as without a fast path.
+pub(super) fn close(environment: &Environment, stopped: &mut Stopped) -> Result<()> {
     let Some(fast_path) = &environment.fast_path else { return Ok(()) };
-    for page in &fast_path.pages {
-        if super::patch::header(&environment.memory, stopped, page).is_some() {
-            environment.memory.write_read_only(stopped, page.untraced_address(), &[1])?;
+    let address = stopped.instruction()?;
+    if let Some((page, place)) = place(environment, stopped, fast_path, address)? {
+        let mut registers = stopped.registers()?;
+        match place {
+            Place::Before { stub } => registers.0.rip = site(environment, stopped, page, stub)?.start,
+            Place::Done { stub } => registers.0.rip = site(environment, stopped, page, stub)?.continuation,
+            Place::Opened { stub, result } | Place::Telling { stub, result } => {
+                let site = site(environment, stopped, page, stub)?;
+                finish(&mut registers, &site, result);
+            }
+            Place::Other => {}
         }
+        stopped.set_registers(&registers)?;
+    }
+    let memory = &environment.memory;
+    for page in &fast_path.pages {
+        let Some(header) = header(memory, stopped, page) else { continue };
+        for stub in 0..header.used.min(SITES) {
+            let closed = page.closed_address(stub).to_le_bytes();
+            memory.write_code(stopped, u64::from(page.slot(stub)), &closed)?;
+        }
+        memory.write_read_only(stopped, page.used_address(), &[u8::try_from(SITES).unwrap_or(u8::MAX)])?;
     }
     Ok(())
 }
 
-fn page_of(fast_path: &FastPath, address: u64) -> Option<&Page> {
-    fast_path.pages.iter().find(|page| page.contains(address))
+/// As if the call had just returned.
+fn finish(registers: &mut Registers, site: &Site, result: i64) {
+    registers.set_result(result);
+    registers.0.rip = site.continuation;
+    registers.0.rcx = site.continuation;
+    registers.0.r11 = registers.0.eflags;
+}
+
+/// Whether somebody wants to see what has been opened.
+fn is_interesting(
+    environment: &Environment,
+    stopped: &Stopped,
+    page: &Page,
+    site: &Site,
+    registers: &Registers,
+    result: i64,
+) -> Result<bool> {
+    // linux/errno.h: the kernel's own ways to have an interrupted call made again.
+    let is_interrupted = (-516..=-512).contains(&result) || result == -i64::from(libc::EINTR);
+    let (path, flags) = match site.call {
+        Call::Open => (registers.0.rdi, registers.0.rsi),
+        _ => (registers.0.rsi, registers.0.rdx),
+    };
+    if is_interrupted || (result < 0 && !page.takes_failures()) || page.ignores(flags) {
+        return Ok(false);
+    }
+    match open::is_interesting(environment, stopped, path) {
+        Err(error @ Error::Died(_)) => Err(error),
+        answer => Ok(answer.unwrap_or(false)),
+    }
+}
+
+/// The page that a task is in, or on its way to, and what that means.
+fn place<'a>(
+    environment: &Environment,
+    stopped: &Stopped,
+    fast_path: &'a FastPath,
+    address: u64,
+) -> Result<Option<(&'a Page, Place)>> {
+    let memory = &environment.memory;
+    if let Some(page) = fast_path.pages.iter().find(|page| page.contains(address)) {
+        let place = page.place(&stopped.registers()?);
+        return Ok(place.filter(|_| header(memory, stopped, page).is_some()).map(|place| (page, place)));
+    }
+    // Of a near page only the beginning of a jump can be met.
+    let offset = address % super::page::PAGE_BYTES as u64;
+    let stub = usize::try_from(offset / NEAR_STEP).unwrap_or(SITES);
+    if !offset.is_multiple_of(NEAR_STEP) || stub >= SITES {
+        return Ok(None);
+    }
+    let is_near = |page: &&Page| {
+        header(memory, stopped, page)
+            .is_some_and(|header| header.near == Some(address - offset) && stub < header.used)
+    };
+    Ok(fast_path.pages.iter().find(is_near).map(|page| (page, Place::Before { stub })))
 }
 
 fn site(environment: &Environment, stopped: &Stopped, page: &Page, stub: usize) -> Result<Site> {

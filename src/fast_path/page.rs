@@ -26,13 +26,13 @@ pub const SITES: usize = 16;
 const BLOCK: usize = 0x80;
 const MAGIC: [u8; 8] = *b"fsmasq\x01\n";
 const USED: usize = 8;
-/// Not zero: nobody is there who would answer.
-const UNTRACED: usize = 9;
 const NEAR: usize = 16;
 /// Of the header, as far as there is something in it.
 pub const HEADER_BYTES: usize = 24;
 const SLOTS: usize = BLOCK;
-const TEST: usize = 2 * BLOCK;
+/// Jumps through the slots, for what reaches the page directly.
+const JUMPS: usize = 2 * BLOCK;
+const TEST: usize = 3 * BLOCK;
 
 /// Offsets in a stub's block, each that of an instruction.
 mod stub {
@@ -41,12 +41,15 @@ mod stub {
     pub const PACKED: usize = 0x2C;
     pub const TELL: usize = 0x31;
     pub const TOLD: usize = 0x41;
-    pub const CONTINUATION: usize = 0x47;
-    pub const PLAIN: usize = 0x4F;
-    pub const PLAIN_END: usize = 0x51;
+    pub const PLAIN: usize = 0x47;
+    pub const PLAIN_END: usize = 0x49;
+    /// Aligned: a program may have asked for faults where a load is not.
+    pub const CONTINUATION: usize = 0x50;
     pub const START: usize = 0x58;
     pub const CALL_KIND: usize = 0x60;
-    pub const END: usize = 0x61;
+    pub const CLOSED: usize = 0x64;
+    pub const CLOSED_END: usize = 0x6D;
+    pub const END: usize = 0x6F;
 }
 
 /// Of a stub, as far as there is something in it.
@@ -68,7 +71,7 @@ pub struct Site {
 /// What a page's first bytes say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// Stubs in the page.
+    /// Stubs in the page; `SITES` also where there are to be no more.
     pub used: usize,
     /// A page near the sites, with jumps to the stubs.
     pub near: Option<u64>,
@@ -92,6 +95,7 @@ pub struct Page {
     interests: Interests,
     shared: Vec<u8>,
     /// Of the shared code, as offsets in the page.
+    path_read: usize,
     result_restored: usize,
     first_stub: usize,
 }
@@ -103,7 +107,9 @@ pub enum Place {
     Before { stub: usize },
     /// The open is through; what it returned has not been judged.
     Opened { stub: usize, result: i64 },
-    /// About to tell, or there is nothing to be said.
+    /// The open is through, and about to be told.
+    Telling { stub: usize, result: i64 },
+    /// There is nothing to be said.
     Other,
     /// The call is through, and judged.
     Done { stub: usize },
@@ -112,8 +118,14 @@ pub enum Place {
 impl Page {
     /// None where the names take too much room.
     pub fn new(base: u32, interests: Interests) -> Option<Page> {
-        let mut page =
-            Page { base, interests, shared: Vec::new(), result_restored: 0, first_stub: usize::MAX };
+        let mut page = Page {
+            base,
+            interests,
+            shared: Vec::new(),
+            path_read: 0,
+            result_restored: 0,
+            first_stub: usize::MAX,
+        };
         page.assemble();
         page.first_stub = (TEST + page.shared.len()).div_ceil(BLOCK);
         (page.first_stub + SITES <= PAGE_BYTES / BLOCK).then_some(page)
@@ -123,6 +135,10 @@ impl Page {
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = vec![0; PAGE_BYTES];
         bytes[..MAGIC.len()].copy_from_slice(&MAGIC);
+        for index in 0..SITES {
+            let at = JUMPS + 8 * index;
+            bytes[at..at + 7].copy_from_slice(&self.jump(index));
+        }
         bytes[TEST..TEST + self.shared.len()].copy_from_slice(&self.shared);
         bytes
     }
@@ -138,18 +154,24 @@ impl Page {
         u64::from(self.base) + NEAR as u64
     }
 
-    /// What a near page has for stub `index`, and where in that page.
-    pub fn near_jump(&self, index: usize) -> (u64, Vec<u8>) {
-        let jump = [0xFF, 0x25, 0, 0, 0, 0]; // jmp *behind
-        ((16 * index) as u64, [&jump[..], &u64::from(self.stub_address(index)).to_le_bytes()].concat())
+    /// `jmp *slot`, to stub `index`.
+    pub fn jump(&self, index: usize) -> [u8; 7] {
+        let [a, b, c, d] = self.slot(index).to_le_bytes();
+        [0xFF, 0x24, 0x25, a, b, c, d]
+    }
+
+    /// Where such a jump is in this page.
+    pub fn jump_address(&self, index: usize) -> u64 {
+        u64::from(self.at(JUMPS + 8 * index))
+    }
+
+    /// What the slot of a stub holds that nobody would answer: from there, the call is trapped as natively.
+    pub fn closed_address(&self, index: usize) -> u64 {
+        u64::from(self.stub_address(index)) + stub::CLOSED as u64
     }
 
     pub fn used_address(&self) -> u64 {
         u64::from(self.base) + USED as u64
-    }
-
-    pub fn untraced_address(&self) -> u64 {
-        u64::from(self.base) + UNTRACED as u64
     }
 
     /// Where the address of stub `index` is for a jump through memory.
@@ -174,7 +196,7 @@ impl Page {
         let path_in_rdi = site.call == Call::Open;
         let mut code = Code::at(block);
         code.put(&[0xF3, 0x0F, 0x1E, 0xFA]); // endbr64
-        code.put(&site.moved.unwrap_or([0x0F, 0x1F, 0x44, 0, 0])); // or nop
+        code.put(&site.moved.unwrap_or(NOP));
         code.put(&[0x3D]).put(&number.to_le_bytes()); // cmp $number, %eax
         code.short(0x75, block + stub::PLAIN); // jne plain
         code.reach(block + stub::CALL);
@@ -200,17 +222,23 @@ impl Page {
         code.put(&[0x48, 0x0D]).put(&number.to_le_bytes()); // or $number, %rax
         code.put(&[0x0F, 0x05]); // syscall
         code.reach(block + stub::TOLD);
-        code.put(&[0xFF, 0x25, 0, 0, 0, 0]); // jmp *continuation
-        code.reach(block + stub::CONTINUATION);
-        code.put(&site.continuation.to_le_bytes());
+        let jump = code.later(&[0xFF, 0x25]); // jmp *continuation
+        code.resolve(jump, block + stub::CONTINUATION);
         code.reach(block + stub::PLAIN);
         code.put(&[0x0F, 0x05]); // syscall
         code.reach(block + stub::PLAIN_END);
         code.short(0xEB, block + stub::TOLD); // jmp epilogue
-        code.reach_or_pass(block + stub::START);
+        code.pad(block + stub::CONTINUATION);
+        code.put(&site.continuation.to_le_bytes());
+        code.reach(block + stub::START);
         code.put(&site.start.to_le_bytes());
         code.reach(block + stub::CALL_KIND);
         code.put(&[u8::from(path_in_rdi)]);
+        code.pad(block + stub::CLOSED);
+        code.put(&[0xF3, 0x0F, 0x1E, 0xFA]); // endbr64
+        code.put(&site.moved.unwrap_or(NOP));
+        code.reach(block + stub::CLOSED_END);
+        code.short(0xEB, block + stub::PLAIN); // jmp plain
         code.reach(block + stub::END);
         code.bytes
     }
@@ -246,10 +274,13 @@ impl Page {
         }
         let stub = offset / BLOCK - self.first_stub;
         Some(match offset % BLOCK {
-            0..=stub::CALL | stub::PLAIN => Place::Before { stub },
+            0..=stub::CALL | stub::PLAIN | stub::CLOSED..=stub::CLOSED_END => Place::Before { stub },
             stub::TOLD | stub::PLAIN_END => Place::Done { stub },
             at if at < stub::SHIFTED => Place::Opened { stub, result: rax },
             at if at < stub::TELL => Place::Opened { stub, result: rax >> 32 },
+            // Between the two shifts.
+            at if at == stub::TELL + 4 => Place::Telling { stub, result: (rax << 32) >> 32 },
+            at if at < stub::TOLD => Place::Telling { stub, result: rax >> 32 },
             _ => Place::Other,
         })
     }
@@ -265,6 +296,11 @@ impl Page {
     /// Whether opens with these flags never matter.
     pub fn ignores(&self, flags: u64) -> bool {
         crate::arch::low32(flags) & self.interests.ignored_flags != 0
+    }
+
+    /// Whether a task with these registers is about to read a byte of the path.
+    pub fn reads_path(&self, registers: &Registers) -> bool {
+        self.offset(registers.instruction()) == Some(self.path_read)
     }
 
     /// Sends a task that has opened something on to tell of it.
@@ -285,16 +321,26 @@ impl Page {
     /// The code that all stubs share: rcx is the path, rax holds the result above the epilogue's address.
     fn assemble(&mut self) {
         let mut code = Code::at(TEST);
+        let mut to_miss = Vec::new();
+        if self.interests.failures {
+            // The kernel could not read it, or not to its end.
+            code.put(&[0x49, 0x89, 0xC3]); // mov %rax, %r11
+            code.put(&[0x49, 0xC1, 0xFB, 0x20]); // sar $32, %r11
+            for errno in [libc::EFAULT, libc::ENAMETOOLONG] {
+                code.put(&[0x41, 0x83, 0xFB, (-errno).to_le_bytes()[0]]); // cmp $-errno, %r11d
+                to_miss.push(code.later(&[0x0F, 0x84])); // je miss
+            }
+        }
         // r11 becomes the last eight bytes, as if the path began with a slash.
         code.put(&[0x41, 0xBB, b'/', 0, 0, 0]); // mov $'/', %r11d
         let next = code.here();
         code.put(&[0x49, 0xC1, 0xE3, 0x08]); // shl $8, %r11
+        self.path_read = code.here();
         code.put(&[0x44, 0x8A, 0x19]); // mov (%rcx), %r11b
         code.put(&[0x48, 0xFF, 0xC1]); // inc %rcx
         code.put(&[0x45, 0x84, 0xDB]); // test %r11b, %r11b
         code.short(0x75, next); // jnz next
         let mut to_hit = Vec::new();
-        let mut to_miss = Vec::new();
         // The last component may be a number, which may be a descriptor's.
         code.put(&[0x44, 0x89, 0xD9]); // mov %r11d, %ecx
         code.put(&[0xC1, 0xE9, 0x08]); // shr $8, %ecx
@@ -344,8 +390,6 @@ impl Page {
         code.put(&[0x41, 0x80, 0xFB, b'd']); // cmp $'d', %r11b: of fd
         to_miss.push(code.later(&[0x0F, 0x85])); // jne miss
         let hit = code.here();
-        code.put(&[0xF6, 0x04, 0x25]).put(&self.at(UNTRACED).to_le_bytes()).put(&[1]); // testb $1, untraced
-        to_miss.push(code.later(&[0x0F, 0x85])); // jnz miss
         let back = u8::try_from(stub::TELL.wrapping_sub(stub::TOLD) & 0xFF).unwrap_or(0);
         code.put(&[0x8D, 0x48, back]); // lea tell-epilogue(%rax), %ecx
         code.put(&[0xFF, 0xE1]); // jmp *%rcx
@@ -365,6 +409,9 @@ impl Page {
         self.shared = code.bytes;
     }
 }
+
+/// Five bytes that do nothing.
+const NOP: [u8; 5] = [0x0F, 0x1F, 0x44, 0, 0];
 
 /// A name as the last bytes of a path, the first of them lowest in memory, highest in the register; and how many
 /// of them count.
@@ -408,7 +455,7 @@ impl Code {
         debug_assert_eq!(self.here(), offset);
     }
 
-    fn reach_or_pass(&mut self, offset: usize) {
+    fn pad(&mut self, offset: usize) {
         while self.here() < offset {
             self.put(&[0xCC]);
         }

@@ -1,13 +1,12 @@
 //! Patching a site of a stopped task: a page where there is none, a stub, and the jump to it.
 
-use super::FastPath;
 use super::page::{HEADER_BYTES, Header, PAGE_BYTES, Page, SITES};
 use super::site::{self, Patchable, REACH, Via};
+use super::{FastPath, natively, sharing};
 use crate::arch::Injected;
 use crate::handlers::Environment;
-use crate::ptrace::{Error, Memory, Result, Stopped, Tid};
-use crate::tracer::{Outcome, Traced, signals};
-use std::fs;
+use crate::ptrace::{Error, Memory, Result, Stopped};
+use crate::tracer::{Outcome, Traced};
 use std::rc::Rc;
 
 const MAP_FIXED_NOREPLACE: u64 = 0x10_0000;
@@ -17,6 +16,7 @@ const READ_EXECUTE: u64 = (libc::PROT_READ | libc::PROT_EXEC).cast_unsigned() as
 /// Programmer's Manual, volume 2, 7.6.1: naturally aligned quadwords).
 const WORD: u64 = 8;
 const INT3: [u8; 1] = [0xCC];
+const THREADS_WOULD_NOTICE: &str = "threads would notice";
 /// Half of what a jump of 32 bits reaches.
 const NEAR_DISTANCE: u64 = 1 << 30;
 
@@ -43,8 +43,29 @@ pub async fn handle(task: Traced, environment: Rc<Environment>) -> Result<Outcom
 struct Room<'a> {
     page: &'a Page,
     index: usize,
-    /// A page near the site that has to be jumped over.
-    near: Option<u64>,
+    near: Option<Near>,
+}
+
+/// What a site has to jump to that can't name a slot.
+#[derive(Debug, Clone, Copy)]
+enum Near {
+    /// The page of stubs is near enough.
+    Itself,
+    /// A page of jumps to it.
+    Page(u64),
+}
+
+/// From one jump in such a page to the next.
+pub(super) const NEAR_STEP: u64 = 16;
+
+impl Near {
+    /// The address of the jump to stub `index`.
+    fn jump(self, page: &Page, index: usize) -> u64 {
+        match self {
+            Near::Itself => page.jump_address(index),
+            Near::Page(near) => near + NEAR_STEP * index as u64,
+        }
+    }
 }
 
 /// The inner error says why not.
@@ -56,7 +77,9 @@ async fn patch(task: &Traced, environment: &Environment) -> Result<std::result::
         let behind = registers.instruction();
         let before = around(memory, stopped, behind, true);
         let after = around(memory, stopped, behind, false);
-        Ok(site::recognise(&registers, task.call, &before, &after))
+        let is_ours = fast_path.pages.iter().any(|page| page.contains(behind));
+        let found = site::recognise(&registers, task.call, &before, &after).filter(|_| !is_ours);
+        Ok(found.filter(|found| sharing::is_private_code(stopped.tid(), found.site.start, found.padding)))
     })?;
     let Some(found) = found else { return Ok(Err("its shape is not known")) };
     let Some(room) = room(task, environment, fast_path, &found).await? else {
@@ -74,27 +97,25 @@ fn write(
 ) -> Result<std::result::Result<(), &'static str>> {
     let &Room { page, index, near } = room;
     let slot = page.slot(index);
-    let near = near.map(|near| {
-        let (offset, jump) = page.near_jump(index);
-        (near + offset, jump)
-    });
-    let via = near.as_ref().map_or(Via::Slot(slot), |(address, _)| Via::Near(*address));
+    let via = near.map_or(Via::Slot(slot), |near| Via::Near(near.jump(page, index)));
     let Some(bytes) = found.bytes(via) else { return Ok(Err("stubs are too far away")) };
     let start = found.site.start;
-    let at_once = threads(stopped.tid()) == 1 || is_whole(start, &bytes);
-    if !at_once && !may_trap(stopped.tid()) {
-        return Ok(Err("threads would notice"));
+    let at_once = is_whole(start, &bytes) || sharing::is_alone(stopped.tid());
+    if !at_once && !sharing::may_trap(stopped.tid()) {
+        return Ok(Err(THREADS_WOULD_NOTICE));
     }
     let address = page.stub_address(index);
     memory.write_read_only(stopped, u64::from(address), &page.stub(index, &found.site))?;
     memory.write_read_only(stopped, u64::from(slot), &u64::from(address).to_le_bytes())?;
-    if let Some((address, jump)) = near {
-        memory.write_read_only(stopped, address, &jump)?;
+    if let Some(Near::Page(_)) = near
+        && let Via::Near(address) = via
+    {
+        memory.write_read_only(stopped, address, &page.jump(index))?;
     }
     let used = u8::try_from(index + 1).unwrap_or(u8::MAX);
     memory.write_read_only(stopped, page.used_address(), &[used])?;
     if let Some(padding) = found.padding {
-        memory.write_read_only(stopped, padding, &Patchable::far_jump(slot))?;
+        memory.write_read_only(stopped, padding, &page.jump(index))?;
     }
     if at_once {
         memory.write_code(stopped, start, &bytes)?;
@@ -117,44 +138,86 @@ async fn room<'a>(
     found: &Patchable,
 ) -> Result<Option<Room<'a>>> {
     let memory = &environment.memory;
-    let has = |page: &'a Page| {
-        task.with_stopped(|stopped| Ok(header(memory, stopped, page).map(|header| (page, header))))
-    };
-    let mut here = None;
-    for page in &fast_path.pages {
-        here = match here {
-            None => has(page)?,
-            found => found,
+    let Some((page, header)) = existing(task, memory, fast_path)? else {
+        return match new_page(task, memory, fast_path).await? {
+            Some(page) => with_way(task, memory, page, Header { used: 0, near: None }, found).await,
+            None => Ok(None),
         };
-    }
-    if here.is_none() {
-        for page in &fast_path.pages {
-            let is_new =
-                here.is_none() && map(task, u64::from(page.base), MAP_FIXED_NOREPLACE).await?.is_some();
-            if is_new {
-                let write = |stopped: &mut Stopped| {
-                    memory.write_read_only(stopped, u64::from(page.base), &page.bytes())
-                };
-                task.with_stopped(write)?;
-                here = has(page)?;
-            }
-        }
-    }
-    let Some((page, Header { used: index, near })) = here.filter(|(_, header)| header.used < SITES) else {
-        return Ok(None);
     };
+    if header.used >= SITES {
+        return Ok(None);
+    }
+    with_way(task, memory, page, header, found).await
+}
+
+/// The page that the process has.
+fn existing<'a>(
+    task: &Traced,
+    memory: &Memory,
+    fast_path: &'a FastPath,
+) -> Result<Option<(&'a Page, Header)>> {
+    task.with_stopped(|stopped| {
+        let pages = fast_path.pages.iter();
+        Ok(pages.filter_map(|page| Some((page, header(memory, stopped, page)?))).next())
+    })
+}
+
+/// A page for a process that has none, or had none when this began.
+async fn new_page<'a>(task: &Traced, memory: &Memory, fast_path: &'a FastPath) -> Result<Option<&'a Page>> {
+    let heap = sharing::start_of_heap(task.tid);
+    for page in &fast_path.pages {
+        let address = u64::from(page.base);
+        // The heap grows upwards, and could come no further.
+        let is_in_the_way = heap.is_some_and(|heap| heap <= address);
+        if is_in_the_way || map(task, address, MAP_FIXED_NOREPLACE).await?.is_none() {
+            continue;
+        }
+        task.with_stopped(|stopped| memory.write_read_only(stopped, address, &page.bytes()))?;
+        return Ok(Some(page));
+    }
+    Ok(None)
+}
+
+/// How a site gets to the page.
+async fn with_way<'a>(
+    task: &Traced,
+    memory: &Memory,
+    page: &'a Page,
+    header: Header,
+    found: &Patchable,
+) -> Result<Option<Room<'a>>> {
+    let index = header.used;
+    let room = |near| Ok(Some(Room { page, index, near }));
     if found.fits(page.slot(index)) {
-        return Ok(Some(Room { page, index, near: None }));
+        return room(None);
     }
-    if near.is_none() {
-        // Far enough from where the program's next mappings go.
-        let wish = found.site.start.wrapping_sub(NEAR_DISTANCE) & !(PAGE_BYTES as u64 - 1);
-        let Some(near) = map(task, wish, 0).await? else { return Ok(None) };
-        let known = near.to_le_bytes();
-        task.with_stopped(|stopped| memory.write_read_only(stopped, page.near_address(), &known))?;
-        return Ok(Some(Room { page, index, near: Some(near) }));
+    if found.bytes(Via::Near(page.jump_address(index))).is_some() {
+        return room(Some(Near::Itself));
     }
-    Ok(Some(Room { page, index, near }))
+    if let Some(near) = header.near {
+        return room(Some(Near::Page(near)));
+    }
+    // Far enough from where the program's next mappings go.
+    let wish = found.site.start.wrapping_sub(NEAR_DISTANCE) & !(PAGE_BYTES as u64 - 1);
+    let Some(near) = map(task, wish, 0).await? else { return Ok(None) };
+    if found.bytes(Via::Near(near)).is_none() {
+        unmap(task, near).await?;
+        return Ok(None);
+    }
+    let known = near.to_le_bytes();
+    task.with_stopped(|stopped| memory.write_read_only(stopped, page.near_address(), &known))?;
+    room(Some(Near::Page(near)))
+}
+
+/// Sees to it that no task of this memory makes a call in a stub any more, and none is patched: this one is let go.
+/// What is still traced is trapped, as without a fast path.
+pub async fn close(task: &Traced, environment: &Environment) -> Result<()> {
+    let Some(fast_path) = &environment.fast_path else { return Ok(()) };
+    let memory = &environment.memory;
+    if existing(task, memory, fast_path)?.is_none() && !sharing::is_alone(task.tid) {
+        new_page(task, memory, fast_path).await?;
+    }
+    task.with_stopped(|stopped| natively::close(environment, stopped))
 }
 
 /// Maps a page for code: there exactly, where `flags` say so. None where that can't be had.
@@ -163,10 +226,14 @@ async fn map(task: &Traced, address: u64, flags: u64) -> Result<Option<u64>> {
     let Ok(mapped) = task.inject(Injected::Mmap, arguments).await? else { return Ok(None) };
     // Before Linux 4.17 such an address is a wish.
     if flags & MAP_FIXED_NOREPLACE != 0 && mapped != address {
-        task.inject(Injected::Munmap, [mapped, PAGE_BYTES as u64, 0, 0, 0, 0]).await?.ok();
+        unmap(task, mapped).await?;
         return Ok(None);
     }
     Ok(Some(mapped))
+}
+
+async fn unmap(task: &Traced, address: u64) -> Result<()> {
+    task.inject(Injected::Munmap, [address, PAGE_BYTES as u64, 0, 0, 0, 0]).await.map(drop)
 }
 
 /// What the process has in this page; None where it is not there, or not ours.
@@ -195,19 +262,4 @@ fn around(memory: &Memory, stopped: &Stopped, address: u64, in_front: bool) -> V
 /// Whether one store writes all of it.
 fn is_whole(address: u64, bytes: &[u8]) -> bool {
     address % WORD + bytes.len() as u64 <= WORD
-}
-
-/// How many threads the task's process has; many where nobody says.
-fn threads(tid: Tid) -> usize {
-    fs::read_dir(format!("{tid}/task")).map_or(usize::MAX, Iterator::count)
-}
-
-/// Whether no thread would notice a breakpoint: the kernel resets what a process does with a trap if a thread that
-/// blocks or ignores it meets one (kernel/signal.c, force_sig_info_to_task). False where nobody says.
-fn may_trap(tid: Tid) -> bool {
-    let Ok(threads) = fs::read_dir(format!("{tid}/task")) else { return false };
-    threads.flatten().all(|thread| {
-        let tid = thread.file_name().to_str().and_then(|name| name.parse().ok()).map(Tid);
-        tid.is_some_and(|tid| signals::takes_quietly(tid, libc::SIGTRAP))
-    })
 }

@@ -38,11 +38,6 @@ pub enum Via {
 }
 
 impl Patchable {
-    /// What goes to the padding.
-    pub fn far_jump(slot: u32) -> Vec<u8> {
-        [&JUMP_THROUGH[..], &slot.to_le_bytes()].concat()
-    }
-
     /// What goes to the start of the site; None where that can't get there.
     pub fn bytes(&self, via: Via) -> Option<Vec<u8>> {
         match (self.padding, via) {
@@ -52,7 +47,7 @@ impl Patchable {
             }
             // The slot's address ends in the bytes of the instruction that stays.
             (None, Via::Slot(slot)) => {
-                self.fits(slot).then(|| Patchable::far_jump(slot)[..JUMP_BYTES - SYSCALL.len()].to_vec())
+                self.fits(slot).then(|| [&JUMP_THROUGH[..], &slot.to_le_bytes()[..2]].concat())
             }
             (None, Via::Near(target)) => {
                 let from = self.site.start + MOV_BYTES as u64;
@@ -82,6 +77,11 @@ pub fn recognise(registers: &Registers, call: Call, before: &[u8], after: &[u8])
         && sets_what_it_says(registers, call, rest.last().copied(), *mov)
     {
         return Some(Patchable { site: site(MOV_BYTES + SYSCALL.len(), Some(*mov)), padding: None });
+    }
+    // One that is patched already, and made a call all the same: one that was made again, or had begun before.
+    let patched = code.last_chunk::<MOV_BYTES>();
+    if patched.is_some_and(|bytes| bytes.starts_with(&JUMP_THROUGH) || bytes[0] == JUMP_NEAR) {
+        return None;
     }
     let padding = continuation.wrapping_add_signed(padding(before, after)?);
     Some(Patchable { site: site(SYSCALL.len(), None), padding: Some(padding) })
@@ -170,6 +170,9 @@ mod tests {
             recognise(&registers(), Call::Openat, &before, after)?.padding
         };
         assert_eq!(found(&[], &padded(10, 7)), Some(0x100A));
+        for patched in [[0xFF, 0x24, 0x25, 0, 1, 0x0F, 0x05], [0xE9, 1, 2, 3, 4, 0x0F, 0x05]] {
+            assert_eq!(recognise(&registers(), Call::Openat, &patched, &padded(10, 7)), None);
+        }
         assert_eq!(found(&[], &padded(10, 6)), None);
         assert_eq!(found(&[], &padded(120, 7)), Some(0x1078));
         assert_eq!(found(&[], &padded(121, 7)), None);

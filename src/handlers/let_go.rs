@@ -33,7 +33,7 @@ pub async fn make_fit(task: &Traced, environment: &Environment) -> Result<bool> 
     if !task.has_our_filter() {
         return Ok(true);
     }
-    task.with_stopped(|stopped| fast_path::leave_untraced(environment, stopped))?;
+    fast_path::close(task, environment).await?;
     let why = if environment.supervisor.has_room() {
         match install(task, environment).await? {
             Ok(()) => return Ok(true),

@@ -45,6 +45,8 @@ pub enum Resume {
 
 /// linux/ptrace.h; libc's names for them are only there for some C libraries.
 const PTRACE_O_SUSPEND_SECCOMP: libc::c_int = 1 << 21;
+/// asm-generic/siginfo.h.
+const SYS_SECCOMP: libc::c_int = 1;
 const PTRACE_GET_SYSCALL_INFO: libc::c_uint = 0x420e;
 
 /// What the kernel says of a syscall or seccomp stop.
@@ -231,6 +233,25 @@ impl Stopped {
             libc::ptrace(libc::PTRACE_GETSIGINFO, self.tid.0, 0, &raw mut info)
         })?;
         Ok(info)
+    }
+
+    /// Whether a filter took the call that the task was about to make (SECCOMP_RET_TRAP).
+    pub fn signal_is_of_a_filter(&self) -> Result<bool> {
+        Ok(self.signal_info()?.si_code == SYS_SECCOMP)
+    }
+
+    /// Changes the address that the signal of such a filter tells.
+    pub fn set_address_of_filtered_call(&mut self, address: u64) -> Result<()> {
+        self.confirm()?;
+        let mut info = self.signal_info()?;
+        let place = (&raw mut info).cast::<u64>();
+        // SAFETY: si_call_addr is the first field behind the common ones (asm-generic/siginfo.h), well within the
+        // struct, and aligned.
+        unsafe { place.add(2).write(address) };
+        // SAFETY: PTRACE_SETSIGINFO reads one siginfo_t from the data pointer.
+        self.check("PTRACE_SETSIGINFO", unsafe {
+            libc::ptrace(libc::PTRACE_SETSIGINFO, self.tid.0, 0, &raw const info)
+        })
     }
 
     /// Suspends all seccomp filters of the task, or lets them work again. False where that can't be had:

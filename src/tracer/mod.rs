@@ -14,7 +14,7 @@ pub use script::{Outcome, Traced};
 use crate::arch::{Abi, Call, RawCall};
 use crate::fast_path::{self, FastPath, Futile};
 use crate::handlers::{self, Environment, Family, Handled, Handler};
-use crate::ptrace::{Error, Options, Result, Resume, Stopped, SyscallInfo, Tid};
+use crate::ptrace::{Error, Memory, Options, Result, Resume, Stopped, SyscallInfo, Tid};
 use crate::seccomp;
 use event::{Event, Stop};
 
@@ -215,7 +215,7 @@ impl Tracer {
             return self.resume(stopped, if is_futile { 0 } else { signal });
         }
         if let Some(fast_path) = &self.environment.fast_path {
-            if signal == libc::SIGTRAP && has_trapped(fast_path, &mut stopped)? {
+            if signal == libc::SIGTRAP && has_trapped(fast_path, &self.environment.memory, &mut stopped)? {
                 return self.resume(stopped, 0);
             }
             if fast_path::restore(&self.environment, &mut stopped, signal)? {
@@ -405,10 +405,16 @@ impl Tracer {
     }
 }
 
+const INT3: [u8; 1] = [0xCC];
+
 /// Whether a task met a breakpoint that stood where it was going for a moment; it goes there again.
-fn has_trapped(fast_path: &FastPath, stopped: &mut Stopped) -> Result<bool> {
+fn has_trapped(fast_path: &FastPath, memory: &Memory, stopped: &mut Stopped) -> Result<bool> {
     let mut registers = stopped.registers()?;
-    let is_ours = fast_path.has_trapped(&registers) && stopped.signal_is_the_kernels()?;
+    if !fast_path.may_have_trapped(&registers) || !stopped.signal_is_the_kernels()? {
+        return Ok(false);
+    }
+    let mut now = [0];
+    let is_ours = memory.read(stopped, registers.before_instruction(1), &mut now).is_ok() && now != INT3;
     if is_ours {
         registers.step_back(1);
         stopped.set_registers(&registers)?;

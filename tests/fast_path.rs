@@ -1,5 +1,6 @@
 //! Opens that nobody wants to see do not stop, and nobody can tell.
 
+use crate::common::needs::ROOT;
 use crate::common::run::same_but_masked;
 use crate::common::{Case, Engine, both, finish, once, stage};
 
@@ -17,6 +18,10 @@ pub fn cases() -> Vec<Case> {
             a_program_may_have_the_place_itself,
             an_open_that_waits_is_interrupted_as_ever,
             no_descriptor_is_left_over,
+            a_filter_that_answers_opens_by_a_signal_does_so_once,
+        ),
+        both!(&[ROOT];
+            a_program_that_traces_a_child_of_its_memory_stays_masked,
         ),
     ]
     .concat()
@@ -94,6 +99,16 @@ fn a_program_may_have_the_place_itself(engine: Engine) {
 fn an_open_that_waits_is_interrupted_as_ever(engine: Engine) {
     let folder = stage().scratch("fifo");
     same_but_masked(engine, GUEST, &["fifo", folder.to_str().unwrap()]);
+}
+
+fn a_filter_that_answers_opens_by_a_signal_does_so_once(engine: Engine) {
+    let seen = same_but_masked(engine, GUEST, &["trapped"]).text();
+    assert!(seen.ends_with("3 signals, 0 inconsistent\n"), "{seen}");
+}
+
+fn a_program_that_traces_a_child_of_its_memory_stays_masked(engine: Engine) {
+    let seen = same_but_masked(engine, GUEST, &["traces"]).text();
+    assert!(seen.starts_with("stopped: true\n0\n") && seen.contains(" ext4 "), "{seen}");
 }
 
 fn no_descriptor_is_left_over(engine: Engine) {

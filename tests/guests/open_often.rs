@@ -59,6 +59,8 @@ pub fn show(what: &str, argument: &str) {
         "place-taken" => place_taken(argument),
         "fifo" => fifo(argument),
         "numbers" => numbers(),
+        "traces" => traces(),
+        "trapped" => trapped(),
         _ => panic!("{what}"),
     }
 }
@@ -479,6 +481,83 @@ impl Nonblock for std::fs::OpenOptions {
     fn custom_flags_nonblock(&mut self) -> &mut Self {
         std::os::unix::fs::OpenOptionsExt::custom_flags(self, libc::O_NONBLOCK)
     }
+}
+
+extern "C" fn be_traced(_: *mut libc::c_void) -> i32 {
+    // SAFETY: strings of our own; the memory is the parent's, which waits.
+    unsafe {
+        libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0);
+        libc::execl(c"/bin/true".as_ptr(), c"true".as_ptr(), std::ptr::null::<libc::c_char>());
+        libc::_exit(1)
+    }
+}
+
+/// A child of the same memory is let go, to be traced by this program, which itself is not.
+fn traces() {
+    warm_up();
+    let mut stack = vec![0u8; 1 << 18];
+    let mut status = 0;
+    // SAFETY: a stack of its own; the parent waits until the child executes another program.
+    unsafe {
+        let top = stack.as_mut_ptr().add(1 << 18).cast();
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+        let child = libc::clone(be_traced, top, flags, std::ptr::null_mut());
+        assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+        println!("stopped: {}", libc::WIFSTOPPED(status));
+        libc::ptrace(libc::PTRACE_CONT, child, 0, 0);
+        assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+    }
+    println!("{status}");
+    for _ in 0..20 {
+        close(open(PLAIN.as_ptr(), 0));
+    }
+    say(&table());
+    println!("next: {}", open(PLAIN.as_ptr(), 0));
+}
+
+static INCONSISTENT: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn on_trapped_call(_: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    SEEN.fetch_add(1, Ordering::Relaxed);
+    // SAFETY: the kernel hands both; si_call_addr is behind the common fields (asm-generic/siginfo.h).
+    unsafe {
+        let address = *info.cast::<i64>().add(2);
+        let registers = &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
+        if address != registers[libc::REG_RIP as usize] {
+            INCONSISTENT.fetch_add(1, Ordering::Relaxed);
+        }
+        registers[libc::REG_RAX as usize] = -i64::from(libc::EPERM);
+    }
+}
+
+/// A filter of the program's own, installed when the site is patched, answers opens by a signal.
+fn trapped() {
+    warm_up();
+    let load = |offset| libc::sock_filter { code: 0x20, jt: 0, jf: 0, k: offset };
+    let mut filter = [
+        load(0),
+        libc::sock_filter { code: 0x15, jt: 0, jf: 1, k: 257 },
+        libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: libc::SECCOMP_RET_TRAP },
+        libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW },
+    ];
+    let program = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };
+    // SAFETY: plain structs; the kernel copies the program.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = on_trapped_call as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO;
+        libc::sigaction(libc::SIGSYS, &raw const action, std::ptr::null_mut());
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program), 0);
+    }
+    for path in [PLAIN, TABLE, c"/proc/no such file"] {
+        println!("{} {}", open(path.as_ptr(), 0), errno());
+    }
+    println!(
+        "{} signals, {} inconsistent",
+        SEEN.load(Ordering::Relaxed),
+        INCONSISTENT.load(Ordering::Relaxed)
+    );
 }
 
 /// Descriptors have the lowest free number, and none is left over.

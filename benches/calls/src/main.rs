@@ -6,11 +6,12 @@ mod below;
 mod calls;
 mod tracer;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use calls::{Call, Places};
 use clap::{Parser, Subcommand};
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 #[derive(Parser)]
@@ -51,6 +52,16 @@ enum Command {
         opens: u32,
         threads: u32,
     },
+    /// Times a program from its start to its end: what is around this process has started already.
+    Program {
+        #[arg(long)]
+        output: PathBuf,
+        /// Exit status 1 is fine, too.
+        #[arg(long)]
+        one_is_fine: bool,
+        #[arg(trailing_var_arg = true, required = true)]
+        command: Vec<std::ffi::OsString>,
+    },
     /// Runs a command below the least that a tracer can be.
     Below {
         #[arg(value_enum)]
@@ -80,6 +91,7 @@ fn main() -> Result<()> {
         }
         Command::Threads { opens, count } => beside_sleepers(count, opens)?,
         Command::AtOnce { opens, threads } => at_once(threads, opens)?,
+        Command::Program { output, one_is_fine, command } => time_program(&output, one_is_fine, &command)?,
         Command::Below { layer, command } => below::run(layer, command)?,
     }
     Ok(())
@@ -121,6 +133,21 @@ fn calibrate(time: Duration, call: &mut impl FnMut() -> Result<()>) -> Result<u3
         }
         count *= 2;
     }
+}
+
+fn time_program(output: &Path, one_is_fine: bool, command: &[std::ffi::OsString]) -> Result<()> {
+    let (program, arguments) = command.split_first().context("no command")?;
+    let mut command = std::process::Command::new(program);
+    command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+    let start = Instant::now();
+    let status = command.status().with_context(|| format!("{command:?}"))?;
+    let elapsed = start.elapsed();
+    let is_fine = status.success() || (one_is_fine && status.code() == Some(1));
+    if !is_fine {
+        bail!("{command:?}: {status}");
+    }
+    std::fs::write(output, format!("program {:.1} -\n", elapsed.as_secs_f64() * 1e9))
+        .with_context(|| output.display().to_string())
 }
 
 /// The same number of opens, shared among the threads.

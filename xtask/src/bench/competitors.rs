@@ -1,12 +1,10 @@
 //! Who is compared: each is a prefix for a command.
 
-use super::programs::Program;
 use crate::tools::{Cache, executable, launcher, run};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Competitor {
@@ -27,8 +25,8 @@ use Competitor::{
     BareTracer, EmptyFilter, Fsmasq, FsmasqAllStops, FsmasqTrapped, Lurk, Native, Proot, Strace,
 };
 
-pub const ALL: [Competitor; 8] =
-    [Native, EmptyFilter, Fsmasq, FsmasqTrapped, Strace, FsmasqAllStops, Proot, Lurk];
+pub const ALL: [Competitor; 9] =
+    [Native, EmptyFilter, BareTracer, Fsmasq, FsmasqTrapped, Strace, FsmasqAllStops, Proot, Lurk];
 
 /// The calls that fsmasq's filter stops; strace passes over what it does not know behind a `?`.
 const TRACED_BY_STRACE: &str = "trace=open,openat,?openat2,statfs,fstatfs,?statmount";
@@ -121,18 +119,4 @@ pub fn behind(prefix: &[OsString], words: impl IntoIterator<Item = OsString>) ->
 /// What a command printed.
 pub fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&run(command)?).into_owned())
-}
-
-/// How long a whole program takes.
-pub fn time(program: &Program, prefix: &[OsString]) -> Result<Duration> {
-    let mut command = behind(prefix, program.words.iter().map(OsString::from))?;
-    command.current_dir(&program.folder).envs(program.environment.iter().cloned());
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    let start = Instant::now();
-    let status = command.status().with_context(|| format!("{command:?}"))?;
-    let elapsed = start.elapsed();
-    if !program.accepts(status) {
-        bail!("{command:?}: {status}");
-    }
-    Ok(elapsed)
 }

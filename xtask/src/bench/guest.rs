@@ -1,6 +1,7 @@
 //! The program in benches/calls, behind a prefix.
 
 use super::competitors::{behind, output};
+use super::programs::Program;
 use anyhow::{Context, Result};
 use std::ffi::OsString;
 use std::fs;
@@ -37,9 +38,22 @@ impl Guest {
         words.extend(["--milliseconds".into(), milliseconds.into()]);
         words.extend(calls.iter().map(OsString::from));
         output(&mut behind(prefix, words)?)?;
-        let text = fs::read_to_string(&results).with_context(|| results.display().to_string())?;
-        fs::remove_file(&results)?;
-        parse(&text)
+        take(&results)
+    }
+
+    /// How long a whole program takes, below a prefix that is there already. Milliseconds.
+    pub fn program(&self, prefix: &[OsString], program: &Program) -> Result<f64> {
+        let results = self.scratch.join("results");
+        let mut words: Vec<OsString> = vec![self.program.clone().into(), "program".into()];
+        words.extend(["--output".into(), results.clone().into()]);
+        words.extend(program.one_is_fine.then(|| "--one-is-fine".into()));
+        words.push("--".into());
+        words.extend(program.words.iter().map(OsString::from));
+        let mut command = behind(prefix, words)?;
+        command.current_dir(&program.folder).envs(program.environment.iter().cloned());
+        output(&mut command)?;
+        let timing = take(&results)?.into_iter().next().context("bench-calls program said nothing")?;
+        Ok(timing.nanoseconds / 1e6)
     }
 
     /// The time of an open beside sleeping threads (`threads`), or of threads that open `at-once`.
@@ -55,6 +69,13 @@ pub fn mounted(fstype: &str) -> Option<PathBuf> {
     let table = std::fs::read_to_string("/proc/self/mounts").ok()?;
     let line = table.lines().find(|line| line.split(' ').nth(2) == Some(fstype))?;
     line.split(' ').nth(1).filter(|point| Path::new(point).is_dir()).map(PathBuf::from)
+}
+
+/// What the program has left in a file.
+fn take(results: &Path) -> Result<Vec<Timing>> {
+    let text = fs::read_to_string(results).with_context(|| results.display().to_string())?;
+    fs::remove_file(results)?;
+    parse(&text)
 }
 
 fn parse(text: &str) -> Result<Vec<Timing>> {

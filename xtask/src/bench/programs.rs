@@ -1,12 +1,13 @@
 //! Whole programs under each competitor, on files made for the purpose.
 
 use super::Settings;
-use super::competitors::{ALL, Tools, find, output, time};
+use super::competitors::{ALL, Tools, find, output};
 use super::grid::Grid;
+use super::guest::Guest;
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::Command;
 
 /// Folders with ten files each, in two halves.
 const FOLDERS: usize = 1000;
@@ -18,19 +19,21 @@ pub struct Program {
     pub folder: PathBuf,
     pub environment: Vec<(String, String)>,
     /// Exit code 1 says "nothing found".
-    one_is_fine: bool,
-}
-
-impl Program {
-    pub fn accepts(&self, status: ExitStatus) -> bool {
-        status.success() || (self.one_is_fine && status.code() == Some(1))
-    }
+    pub one_is_fine: bool,
 }
 
 /// Milliseconds: where the scheduler puts them, and with program and tracer on one CPU.
 pub fn measure(tools: &Tools, settings: &Settings) -> Result<(Grid, Grid)> {
-    let scratch = tempfile::tempdir().context("a folder for scratch files")?;
+    // In memory, where there is room: a disk has moods.
+    let scratch = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+    let scratch = scratch.context("a folder for scratch files")?;
     let programs = prepare(scratch.path())?;
+    let guest = Guest {
+        program: tools.guest.clone(),
+        scratch: scratch.path().to_owned(),
+        mount: PathBuf::new(),
+        milliseconds: 0,
+    };
     let grid = || {
         let rows = programs.iter().map(|program| program.title.to_owned());
         Grid::new(rows, ALL.iter().map(|competitor| competitor.name().to_owned()))
@@ -39,7 +42,7 @@ pub fn measure(tools: &Tools, settings: &Settings) -> Result<(Grid, Grid)> {
     let pin = settings.pin();
     for program in &programs {
         // The first run fills caches.
-        time(program, &[])?;
+        guest.program(&[], program)?;
     }
     for round in 0..settings.rounds {
         settings.progress("programs", round);
@@ -47,8 +50,8 @@ pub fn measure(tools: &Tools, settings: &Settings) -> Result<(Grid, Grid)> {
             for (column, competitor) in settings.in_turn(&ALL, round) {
                 let prefix = competitor.prefix(tools, "9p=ext4");
                 for (pin, grid) in [(&[][..], &mut free), (&pin[..], &mut pinned)] {
-                    match time(program, &[pin, &prefix].concat()) {
-                        Ok(elapsed) => grid.add(row, column, round, elapsed.as_secs_f64() * 1e3),
+                    match guest.program(&[pin, &prefix].concat(), program) {
+                        Ok(milliseconds) => grid.add(row, column, round, milliseconds),
                         Err(error) if competitor.is_ours() => return Err(error),
                         Err(error) => eprintln!("left out: {error:#}"),
                     }

@@ -3,6 +3,7 @@
 //! keeping (fuzz/corpus). The expectations are written anew from the formats, not by calling what they check.
 
 pub mod calls;
+pub mod code;
 pub mod tables;
 pub mod texts;
 
@@ -20,8 +21,10 @@ pub const TARGETS: &[Target] = &[
     ("profile", texts::profile),
     ("registers", calls::registers),
     ("script", texts::script),
+    ("site", code::site),
     ("statfs", tables::statfs),
     ("statmount", tables::statmount),
+    ("stub_page", code::stub_page),
     ("syscall_info", calls::syscall_info),
     ("task_status", texts::task_status),
     ("wait_status", calls::wait_status),

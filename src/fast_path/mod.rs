@@ -12,10 +12,10 @@
 //! - [`patch`]: patching; [`sharing`]: who else executes that code; [`natively`]: what a task in a stub looks like to everybody else.
 
 mod natively;
-mod page;
+pub(crate) mod page;
 mod patch;
 mod sharing;
-mod site;
+pub(crate) mod site;
 
 pub use natively::restore;
 pub use page::{ANY_BLOCK, BASES, PASSING};

@@ -48,6 +48,14 @@ mod table_descriptors;
 mod tasks;
 mod terminals;
 
+/// What the caller ignores (`nohup`, a shell's background), all programs here would ignore as well.
+fn take_signals() {
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+        // SAFETY: no handler; this process has one thread so far.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
 fn main() {
     let arguments: Vec<String> =
         std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
@@ -56,6 +64,7 @@ fn main() {
     {
         std::process::exit(guests::run(guest, rest));
     }
+    take_signals();
     let stage = common::stage::set_up();
     let cases = [
         statfs::cases(),

@@ -8,8 +8,8 @@
 //! no bookkeeping. A signal finds the task where it would be natively: at its site, or behind it; only between an open
 //! that matters and the word of it, in the stub.
 //!
-//! - [`page`]: the stubs, as bytes; [`site`]: what may be patched, from bytes.
-//! - [`patch`]: patching; [`sharing`]: who else executes that code; [`natively`]: what a task in a stub looks like to everybody else.
+//! - `page`: the stubs, as bytes; `site`: what may be patched, from bytes.
+//! - `patch`: patching; `sharing`: who else executes that code; `natively`: what a task in a stub looks like to everybody else.
 
 mod natively;
 pub(crate) mod page;

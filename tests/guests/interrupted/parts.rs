@@ -175,7 +175,9 @@ pub fn wait_at(semaphore: i32, time: *const libc::timespec) -> i64 {
 
 pub fn raise_semaphore(semaphore: i32) {
     let up = libc::sembuf { sem_num: 0, sem_op: 1, sem_flg: 0 };
-    assert_eq!(syscall!(libc::SYS_semop, semaphore, &raw const up, 1), 0);
+    // On a busy machine, whoever waited has given up before, and removed it.
+    let answer = syscall!(libc::SYS_semop, semaphore, &raw const up, 1);
+    assert!([0, -i64::from(libc::EINVAL), -i64::from(libc::EIDRM)].contains(&answer), "semop: {answer}");
 }
 
 /// A message of 1 KiB: type and text.

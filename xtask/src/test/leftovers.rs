@@ -2,6 +2,7 @@
 //! nobody continues, would keep whoever waits for the end waiting for ever.
 
 use std::fs;
+use std::process::Child;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,20 @@ use nix::unistd::Pid;
 pub fn adopt() {
     // Where it can't be had, leftovers are the machine's.
     let _ = nix::sys::prctl::set_child_subreaper(true);
+}
+
+/// Waits for a child, and for orphans that end before it: whoever waits for one of those to vanish must not wait in vain.
+/// Whether the child succeeded.
+pub fn wait_for(child: &Child) -> Result<bool> {
+    let child = Pid::from_raw(child.id().cast_signed());
+    loop {
+        match waitpid(None, Some(WaitPidFlag::__WALL)) {
+            Ok(WaitStatus::Exited(pid, code)) if pid == child => return Ok(code == 0),
+            Ok(WaitStatus::Signaled(pid, ..)) if pid == child => return Ok(false),
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
 }
 
 /// Waits for all children, and kills those that are there after `grace`. Says which those were.

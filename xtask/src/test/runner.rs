@@ -94,11 +94,11 @@ const GRACE: Duration = Duration::from_secs(10);
 fn stream(mut command: Command) -> Result<Tally> {
     let (reader, writer) = std::io::pipe()?;
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
-    let mut child = command.spawn().with_context(|| format!("starting {command:?}"))?;
+    let child = command.spawn().with_context(|| format!("starting {command:?}"))?;
     // It holds the pipe's other end, which has to be closed for the reader to see the end.
     drop(command);
     let shown = thread::spawn(move || show(reader));
-    let status = child.wait()?;
+    let is_success = leftovers::wait_for(&child)?;
     // What is left holds the pipe, maybe for ever.
     let left = leftovers::end(GRACE)?;
     let mut tally = shown.join().expect("it does not panic")?;
@@ -106,8 +106,8 @@ fn stream(mut command: Command) -> Result<Tally> {
         println!("FAILED: left behind, and killed now: {process}");
         tally.failed += 1;
     }
-    if !status.success() && tally.failed == 0 {
-        bail!("{status}, and no test that failed: it did not come that far");
+    if !is_success && tally.failed == 0 {
+        bail!("it failed, and no test did: it did not come that far");
     }
     Ok(tally)
 }

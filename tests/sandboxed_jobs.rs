@@ -18,13 +18,16 @@ pub fn cases() -> Vec<Case> {
 }
 
 fn jobs_are_stopped_and_ended_as_without_the_prefix(engine: Engine) {
-    let seen = same_but_masked(engine, GUEST, &[]).text();
+    let seen = same_but_masked(engine, GUEST, &["any"]).text();
     assert!(seen.starts_with("\"Stopped, SIGSTOP)\"\n\"Continued)\"\n"), "{seen}");
 }
 
 #[track_caller]
 fn same(sandbox: Sandbox, engine: Engine) {
-    let [bare, masked] = sandbox.bare_and_masked(engine, GUEST, "");
+    // That of 2022 forgets a signal that arrives while the task is at a tracer's stop, whoever the tracer
+    // (docs/gvisor.md).
+    let moment = if sandbox == Sandbox::Old { "asleep" } else { "any" };
+    let [bare, masked] = sandbox.bare_and_masked(engine, GUEST, moment);
     assert_same_lines(&masked.text(), &bare.text(), GUEST);
     assert_eq!((masked.errors(), masked.status), (bare.errors(), bare.status), "{}", bare.text());
 }

@@ -113,7 +113,7 @@ pub fn run(name: &str, arguments: &[String]) -> i32 {
         "storm-of-tasks" => {
             storms::storm_of_tasks(argument(0).parse().unwrap(), argument(1).to_owned().leak());
         }
-        "jobs-by-signals" => jobs::by_signals(),
+        "jobs-by-signals" => jobs::by_signals(argument(0)),
         "service" => life::service(),
         "reaper" => life::reaper(),
         "init-signals" => life::init_signals(),

@@ -5,6 +5,7 @@ use crate::common::run::{signal_of, tracer_of, wait};
 use crate::common::{Case, Engine, bare, bare_guest, both, finish, stage};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 use std::ffi::OsString;
+use std::io::ErrorKind::{ConnectionRefused, NotFound};
 use std::io::{IoSliceMut, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
@@ -116,10 +117,21 @@ fn activated(words: &[OsString], listener: &UnixListener) -> Child {
     command.spawn().unwrap()
 }
 
-fn answer(path: &Path) -> String {
+fn answer(mut stream: UnixStream) -> String {
     let mut text = String::new();
-    UnixStream::connect(path).unwrap().read_to_string(&mut text).unwrap();
+    stream.read_to_string(&mut text).unwrap();
     text
+}
+
+/// A socket's name is there before anybody listens.
+fn as_soon_as_somebody_listens(path: &Path) -> UnixStream {
+    loop {
+        match UnixStream::connect(path) {
+            Ok(stream) => return stream,
+            Err(error) => assert!(matches!(error.kind(), NotFound | ConnectionRefused), "{error}"),
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
 }
 
 fn a_socket_is_passed_to_the_process_that_was_started(engine: Engine) {
@@ -129,7 +141,7 @@ fn a_socket_is_passed_to_the_process_that_was_started(engine: Engine) {
         let mut child = activated(&words, &listener);
         // From here on only the service listens, and nobody after its end.
         drop(listener);
-        assert_eq!(answer(&path), format!("served by {}", child.id()));
+        assert_eq!(answer(UnixStream::connect(&path).unwrap()), format!("served by {}", child.id()));
         kill(pid(&child), libc::SIGTERM);
         assert_eq!(child.wait().unwrap().code(), Some(3));
         assert!(UnixStream::connect(&path).is_err(), "somebody still listens");
@@ -143,10 +155,8 @@ fn systemd_socket_activate_hands_its_socket_over(engine: Engine) {
         command.arg("-l").arg(&path).args(&words).arg(&stage().guest).args(["--guest", "service"]);
         command.env_remove("NOTIFY_SOCKET").stderr(Stdio::piped());
         let child = command.spawn().unwrap();
-        while !path.exists() {
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
-        assert_eq!(answer(&path), format!("served by {}", child.id()));
+        let stream = as_soon_as_somebody_listens(&path);
+        assert_eq!(answer(stream), format!("served by {}", child.id()));
         kill(pid(&child), libc::SIGTERM);
         assert_eq!(wait(child, "a service").status.code(), Some(3));
     }

@@ -1,5 +1,6 @@
 //! The command: where its program is, and why it can't be executed.
 
+use crate::arch;
 use goblin::elf::header;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
@@ -115,7 +116,7 @@ fn reason(path: &Path, errno: nix::Error) -> String {
 /// The machine that an ELF program is for, where that is not this one.
 pub(crate) fn foreign_machine(bytes: &[u8]) -> Option<String> {
     let parsed = goblin::elf::Elf::parse_header(bytes).ok()?;
-    if matches!(parsed.e_machine, header::EM_X86_64 | header::EM_386) {
+    if arch::MACHINES.contains(&parsed.e_machine) {
         return Some("a damaged ELF program, or one for another system".into());
     }
     let machine = header::machine_to_str(parsed.e_machine).trim_start_matches("EM_").to_lowercase();

@@ -4,9 +4,13 @@
 //! as what. See ARCHITECTURE.md for the map of the modules; dependencies point one way:
 //! `launch` → `tracer` → `fast_path` → `handlers` → `ptrace`, `rewrite`, `rules` → `arch`.
 
+// What only the fast path asks for is not asked for where there is none.
+#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+
 mod arch;
 pub mod cli;
 pub mod command;
+#[cfg_attr(not(target_arch = "x86_64"), path = "fast_path/absent.rs")]
 pub mod fast_path;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]

@@ -4,12 +4,13 @@
 //! The number decides first, so that the kernel's (and gVisor's) per-number cache answers for all
 //! other calls without running the program. Only then does an open's flags word count.
 
-use crate::arch::{AUDIT_ARCH_I386, AUDIT_ARCH_X86_64, Abi, X32_BIT};
+use crate::arch::Abi;
+#[cfg(target_arch = "x86_64")]
+use crate::arch::{AUDIT_ARCH_I386, AUDIT_ARCH_X86_64, X32_BIT};
+#[cfg(target_arch = "x86_64")]
 use crate::fast_path;
 use crate::handlers::{Condition, HANDLED, Handled};
-use libc::{
-    BPF_ABS, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter,
-};
+use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter};
 
 /// Upper byte of the 16 bits of data in our SECCOMP_RET_TRACE; the low byte says the ABI. A filter
 /// of the program's own that answers RET_TRACE has other data, most likely.
@@ -32,17 +33,12 @@ const NEVER_A_FILE: u32 = libc::O_DIRECTORY.cast_unsigned();
 
 /// The data of the stop that a call made under `abi` raises.
 pub fn stop_data(abi: Abi) -> u16 {
-    OUR_DATA
-        | match abi {
-            Abi::X86_64 => 1,
-            Abi::I386 => 2,
-            Abi::X32 => 3,
-        }
+    OUR_DATA | abi as u16
 }
 
 /// The ABI in a stop's data (PTRACE_GETEVENTMSG), or None where another filter raised the stop.
 pub fn abi_of_stop(data: u64) -> Option<Abi> {
-    [Abi::X86_64, Abi::I386, Abi::X32].into_iter().find(|abi| u64::from(stop_data(*abi)) == data)
+    Abi::ALL.into_iter().find(|abi| u64::from(stop_data(*abi)) == data)
 }
 
 /// Which of the calls that matter are to stop.
@@ -73,26 +69,36 @@ pub fn bypass(selection: Selection) -> Vec<sock_filter> {
 
 /// A program that gives `answer` to the calls that matter, under each ABI.
 fn build(selection: Selection, answer: impl Fn(Abi) -> sock_filter) -> Vec<sock_filter> {
-    let section = |abi| section(abi, selection, answer(abi));
-    let [x32, i386, x86_64] = [Abi::X32, Abi::I386, Abi::X86_64].map(section);
-
-    // Every section ends in an answer, so none runs on into the next.
     let mut code = vec![load(OFFSET_ARCH)];
-    // The conditional jumps' offsets are 8 bits: a section is well below that.
-    code.push(jump(BPF_JEQ, AUDIT_ARCH_X86_64, 0, x86_64.len() + x32.len() + 3));
-    code.push(load(OFFSET_NUMBER));
-    code.push(jump(BPF_JGE, X32_BIT, x86_64.len(), 0));
-    code.extend(x86_64);
-    code.push(statement(BPF_ALU_AND, !X32_BIT));
-    code.extend(x32);
-    code.push(jump(BPF_JEQ, AUDIT_ARCH_I386, 1, 0));
+    for (arch, calls) in by_architecture(|abi| section(abi, selection, answer(abi))) {
+        // The conditional jumps' offsets are 8 bits: an architecture's calls are well below that.
+        code.push(jump(BPF_JEQ, arch, 0, calls.len() + 1));
+        code.push(load(OFFSET_NUMBER));
+        code.extend(calls);
+    }
     code.push(ret(ALLOW));
-    code.push(load(OFFSET_NUMBER));
-    code.extend(i386);
     code
 }
 
-const BPF_ALU_AND: u32 = libc::BPF_ALU | BPF_AND | BPF_K;
+/// What is to be done with a call's number, which is in the accumulator, for each AUDIT_ARCH_*. It ends in an answer,
+/// as every section does, so none runs on into the next.
+#[cfg(target_arch = "x86_64")]
+fn by_architecture(section: impl Fn(Abi) -> Vec<sock_filter>) -> Vec<(u32, Vec<sock_filter>)> {
+    let [x86_64, i386, x32] = Abi::ALL.map(section);
+    let mut wide = vec![jump(libc::BPF_JGE, X32_BIT, x86_64.len(), 0)];
+    wide.extend(x86_64);
+    wide.push(statement(BPF_ALU_AND, !X32_BIT));
+    wide.extend(x32);
+    vec![(AUDIT_ARCH_X86_64, wide), (AUDIT_ARCH_I386, i386)]
+}
+
+#[cfg(target_arch = "aarch64")]
+fn by_architecture(section: impl Fn(Abi) -> Vec<sock_filter>) -> Vec<(u32, Vec<sock_filter>)> {
+    vec![(crate::arch::AUDIT_ARCH_AARCH64, section(Abi::NATIVE))]
+}
+
+#[cfg(target_arch = "x86_64")]
+const BPF_ALU_AND: u32 = libc::BPF_ALU | libc::BPF_AND | BPF_K;
 
 /// The number is in the accumulator: compare it with each handled call's, then look at flags.
 fn section(abi: Abi, selection: Selection, answer: sock_filter) -> Vec<sock_filter> {
@@ -108,7 +114,7 @@ fn section(abi: Abi, selection: Selection, answer: sock_filter) -> Vec<sock_filt
         let (argument, tests) = match h.condition {
             Condition::Always => (None, vec![]),
             Condition::OpenFlags { argument } => {
-                let by_stub = if selection.stubs && abi == Abi::X86_64 { is_by_stub() } else { vec![] };
+                let by_stub = if selection.stubs && abi == Abi::NATIVE { is_by_stub() } else { vec![] };
                 let flags = jump(
                     BPF_JSET,
                     ignored_flags(selection.all_files),
@@ -136,6 +142,7 @@ fn section(abi: Abi, selection: Selection, answer: sock_filter) -> Vec<sock_filt
 }
 
 /// Goes on where a stub of the fast path makes the call, and skips one instruction where not.
+#[cfg(target_arch = "x86_64")]
 fn is_by_stub() -> Vec<sock_filter> {
     let [first, second] = fast_path::BASES.map(|base| base | fast_path::PASSING);
     vec![
@@ -146,6 +153,12 @@ fn is_by_stub() -> Vec<sock_filter> {
         jump(BPF_JEQ, first, 1, 0),
         jump(BPF_JEQ, second, 0, 1),
     ]
+}
+
+/// There are no stubs.
+#[cfg(not(target_arch = "x86_64"))]
+fn is_by_stub() -> Vec<sock_filter> {
+    vec![]
 }
 
 fn load(offset: u32) -> sock_filter {
@@ -219,7 +232,7 @@ mod tests {
                 continue;
             } else if code == BPF_JMP | BPF_JEQ | BPF_K {
                 a == i.k
-            } else if code == BPF_JMP | BPF_JGE | BPF_K {
+            } else if code == BPF_JMP | libc::BPF_JGE | BPF_K {
                 a >= i.k
             } else if code == BPF_JMP | BPF_JSET | BPF_K {
                 a & i.k != 0

@@ -17,7 +17,7 @@ mod patch;
 mod sharing;
 pub(crate) mod site;
 
-pub use natively::restore;
+pub use natively::{has_trapped, restore};
 pub use page::{ANY_BLOCK, BASES, PASSING};
 pub use patch::{close, handle};
 
@@ -54,21 +54,21 @@ pub struct FastPath {
 }
 
 impl FastPath {
-    /// A site is patched at its stop number `patience`, counted from 1.
-    pub fn new(rules: &Rules, patience: u8) -> FastPath {
+    /// A site is patched at its stop number `patience`, counted from 1. None on a processor that has no stubs.
+    pub fn new(rules: &Rules, patience: u8) -> Option<FastPath> {
         let interests = Interests {
             names: open::names(rules),
             failures: !rules.profile.files.is_empty(),
             ignored_flags: crate::seccomp::ignored_flags(rules.profile.takes_writes()),
         };
         let pages = BASES.iter().filter_map(|base| Page::new(*base, interests.clone())).collect();
-        FastPath {
+        Some(FastPath {
             pages,
             patience: patience.max(1),
             written: RefCell::default(),
             patched: Cell::new(0),
             left: Cell::new(0),
-        }
+        })
     }
 
     pub fn counts(&self) -> Sites {
@@ -78,11 +78,6 @@ impl FastPath {
     /// Whether a task behind a call at this address tells of an open that it has made.
     pub fn tells(&self, behind_call: u64) -> bool {
         self.pages.iter().any(|page| page.tells(behind_call))
-    }
-
-    /// Whether a breakpoint of ours has stood in front of this address for a moment.
-    pub fn may_have_trapped(&self, registers: &Registers) -> bool {
-        self.written.borrow().contains(&registers.before_instruction(1))
     }
 
     fn remember(&self, address: u64) {
@@ -127,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_site_is_patched_once_and_others_do_not_count() {
-        let fast_path = FastPath::new(&Rules::default(), 3);
+        let fast_path = FastPath::new(&Rules::default(), 3).unwrap();
         let mut futile = Futile::default();
         let answers: Vec<bool> =
             [1, 2, 1, 3, 1, 1, 2, 2, 2].iter().map(|site| futile.count(&fast_path, *site)).collect();
@@ -139,6 +134,6 @@ mod tests {
     #[test]
     fn both_pages_have_room_with_the_largest_profile() {
         let rules = Rules { profile: crate::rules::Profile::gvisor(), ..Rules::default() };
-        assert_eq!(FastPath::new(&rules, 1).pages.len(), 2);
+        assert_eq!(FastPath::new(&rules, 1).unwrap().pages.len(), 2);
     }
 }

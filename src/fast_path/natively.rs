@@ -3,9 +3,28 @@
 use super::FastPath;
 use super::page::{Page, Place, SITES, Site};
 use super::patch::{NEAR_STEP, header};
-use crate::arch::{Call, Registers};
+use crate::arch::{Call, INT3, Registers};
 use crate::handlers::{Environment, open};
 use crate::ptrace::{Error, Result, Stopped};
+
+/// Whether a task met a breakpoint of ours that stood where it was going for a moment; it goes there again.
+pub fn has_trapped(environment: &Environment, stopped: &mut Stopped, signal: i32) -> Result<bool> {
+    let Some(fast_path) = environment.fast_path.as_ref().filter(|_| signal == libc::SIGTRAP) else {
+        return Ok(false);
+    };
+    let mut registers = stopped.registers()?;
+    let address = registers.before_instruction(1);
+    if !fast_path.written.borrow().contains(&address) || !stopped.signal_is_the_kernels()? {
+        return Ok(false);
+    }
+    let mut now = [0];
+    let is_ours = environment.memory.read(stopped, address, &mut now).is_ok() && now != [INT3];
+    if is_ours {
+        registers.step_back(1);
+        stopped.set_registers(&registers)?;
+    }
+    Ok(is_ours)
+}
 
 /// Moves a task that is in a stub, about to get a signal, to where it would be natively. True: the signal is a fault
 /// of the stub's own, and has to be dropped.

@@ -3,7 +3,7 @@
 use super::page::{HEADER_BYTES, Header, PAGE_BYTES, Page, SITES};
 use super::site::{self, Patchable, REACH, Via};
 use super::{FastPath, natively, sharing};
-use crate::arch::Injected;
+use crate::arch::{INT3, Injected};
 use crate::handlers::Environment;
 use crate::ptrace::{Error, Memory, Result, Stopped};
 use crate::tracer::{Outcome, Traced};
@@ -15,7 +15,6 @@ const READ_EXECUTE: u64 = (libc::PROT_READ | libc::PROT_EXEC).cast_unsigned() as
 /// What the processor fetches at once, at the least: a store within is seen whole or not at all (AMD64 Architecture
 /// Programmer's Manual, volume 2, 7.6.1: naturally aligned quadwords).
 const WORD: u64 = 8;
-const INT3: [u8; 1] = [0xCC];
 const THREADS_WOULD_NOTICE: &str = "threads would notice";
 /// Half of what a jump of 32 bits reaches.
 const NEAR_DISTANCE: u64 = 1 << 30;
@@ -122,7 +121,7 @@ fn write(
     } else {
         // A thread that comes to the first byte meanwhile stops, and is sent back to it.
         fast_path.remember(start);
-        memory.write_code(stopped, start, &INT3)?;
+        memory.write_code(stopped, start, &[INT3])?;
         memory.write_code(stopped, start + 1, &bytes[1..])?;
         memory.write_code(stopped, start, &bytes[..1])?;
     }

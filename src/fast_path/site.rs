@@ -2,7 +2,7 @@
 //! stays as it is.
 
 use super::page::Site;
-use crate::arch::{Abi, Call, Registers, low32};
+use crate::arch::{Abi, Call, INT3, Registers, low32};
 
 /// As far as a short jump reaches.
 pub const REACH: usize = 128;
@@ -17,7 +17,6 @@ const JUMP_BYTES: usize = 7;
 const JUMP_NEAR: u8 = 0xE9;
 /// `mov $immediate, %register`, and `jmp` with 32 bits, have this length.
 const MOV_BYTES: usize = 5;
-const INT3: u8 = 0xCC;
 
 /// A site, and what it takes to patch it.
 #[derive(Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 
 use super::Environment;
 use super::object::{Holder, Object, is_same};
-use crate::arch::{Abi, Injected, int_argument};
+use crate::arch::{Injected, int_argument};
 use crate::ptrace::{Result, Tid};
 use crate::tracer::{Outcome, Traced};
 use std::borrow::Cow;
@@ -133,7 +133,7 @@ async fn with_page(
     };
     let content = kept.or_else(|| wanted.content.bytes());
     if let Some(content) = &content
-        && task.abi != Abi::I386
+        && task.abi.register_bytes() == 8
         && may_make_files(task.tid)
     {
         // The task makes the pages, so that they are its own memory cgroup's. Where that fails, writing makes them.

@@ -118,7 +118,7 @@ impl Environment {
     /// `patience`: of the fast path, where there is to be one.
     pub fn new(rules: Rules, patience: Option<u8>) -> Self {
         let files = Files::new(&rules.profile);
-        let fast_path = patience.map(|patience| FastPath::new(&rules, patience));
+        let fast_path = patience.and_then(|patience| FastPath::new(&rules, patience));
         Environment {
             fast_path,
             rules,

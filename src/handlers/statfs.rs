@@ -59,7 +59,7 @@ pub async fn handle(task: Traced, environment: Rc<Environment>) -> Result<Outcom
 fn as_procfs(task: &Traced, environment: &Environment, buffer: u64) -> Result<Outcome> {
     if let Some(real) = procfs::own_statfs() {
         // The layouts of 32-bit programs differ: there, only the magic is the real one.
-        let bytes = if task.abi == Abi::X86_64 { STRUCT_BYTES } else { MAGIC_BYTES };
+        let bytes = if task.abi == Abi::NATIVE { STRUCT_BYTES } else { MAGIC_BYTES };
         task.with_stopped(|stopped| environment.memory.write(stopped, buffer, &real[..bytes]))?;
     }
     Ok(None)

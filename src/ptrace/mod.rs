@@ -3,10 +3,11 @@
 
 pub(crate) mod memory;
 mod presence;
+mod registers;
 
 pub use memory::Memory;
 
-use crate::arch::{AUDIT_ARCH_I386, RawCall, Registers, low32};
+use crate::arch::{Abi, RawCall, low32};
 use std::fmt;
 
 /// A task's id as the tracer sees it.
@@ -86,7 +87,7 @@ impl RawInfo {
     pub(crate) fn decode(&self) -> SyscallInfo {
         let mut call =
             RawCall { number: self.number, arguments: self.arguments, behind: self.instruction_pointer };
-        if self.arch == AUDIT_ARCH_I386 {
+        if Abi::of(self.arch, self.number).register_bytes() == 4 {
             // Made by 64-bit code, such a call may have anything in the upper halves.
             call.arguments = call.arguments.map(|argument| u64::from(low32(argument)));
         }
@@ -118,35 +119,6 @@ impl Stopped {
 
     pub fn tid(&self) -> Tid {
         self.tid
-    }
-
-    pub fn registers(&self) -> Result<Registers> {
-        // SAFETY: the struct is plain integers, for which all zeroes is a value.
-        let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
-        // SAFETY: PTRACE_GETREGS writes one user_regs_struct to the data pointer.
-        self.check("PTRACE_GETREGS", unsafe {
-            libc::ptrace(libc::PTRACE_GETREGS, self.tid.0, 0, &raw mut registers)
-        })?;
-        Ok(Registers(registers))
-    }
-
-    /// The address of the task's next instruction alone.
-    pub fn instruction(&self) -> Result<u64> {
-        nix::Error::clear();
-        let offset =
-            std::mem::offset_of!(libc::user, regs) + std::mem::offset_of!(libc::user_regs_struct, rip);
-        // SAFETY: reads a word of the task's registers; the C library hands it back as the result.
-        let word = unsafe { libc::ptrace(libc::PTRACE_PEEKUSER, self.tid.0, offset, 0) };
-        self.check("PTRACE_PEEKUSER", if nix::Error::last_raw() == 0 { 0 } else { -1 })?;
-        Ok(word.cast_unsigned())
-    }
-
-    pub fn set_registers(&mut self, registers: &Registers) -> Result<()> {
-        self.confirm()?;
-        // SAFETY: PTRACE_SETREGS reads one user_regs_struct from the data pointer.
-        self.check("PTRACE_SETREGS", unsafe {
-            libc::ptrace(libc::PTRACE_SETREGS, self.tid.0, 0, &raw const registers.0)
-        })
     }
 
     /// The message of the event that the task is stopped for.

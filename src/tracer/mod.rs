@@ -12,9 +12,9 @@ mod tree;
 pub use script::{Outcome, Traced};
 
 use crate::arch::{Abi, Call, RawCall};
-use crate::fast_path::{self, FastPath, Futile};
+use crate::fast_path::{self, Futile};
 use crate::handlers::{self, Environment, Family, Handled, Handler};
-use crate::ptrace::{Error, Memory, Options, Result, Resume, Stopped, SyscallInfo, Tid};
+use crate::ptrace::{Error, Options, Result, Resume, Stopped, SyscallInfo, Tid};
 use crate::seccomp;
 use event::{Event, Stop};
 
@@ -214,13 +214,10 @@ impl Tracer {
             let is_futile = signals::stops_an_init_from_within(&stopped, signal, &mut task.signals)?;
             return self.resume(stopped, if is_futile { 0 } else { signal });
         }
-        if let Some(fast_path) = &self.environment.fast_path {
-            if signal == libc::SIGTRAP && has_trapped(fast_path, &self.environment.memory, &mut stopped)? {
-                return self.resume(stopped, 0);
-            }
-            if fast_path::restore(&self.environment, &mut stopped, signal)? {
-                return self.resume(stopped, 0);
-            }
+        if fast_path::has_trapped(&self.environment, &mut stopped, signal)?
+            || fast_path::restore(&self.environment, &mut stopped, signal)?
+        {
+            return self.resume(stopped, 0);
         }
         let task = self.tasks.entry(tid).or_default();
         match signals::look(&mut stopped, signal, &mut task.signals, &self.environment.memory)? {
@@ -278,7 +275,7 @@ impl Tracer {
         let Some(handled) = handlers::find(abi, raw.number) else {
             return self.resume(stopped, 0);
         };
-        let fast_path = self.environment.fast_path.as_ref().filter(|_| abi == Abi::X86_64);
+        let fast_path = self.environment.fast_path.as_ref().filter(|_| abi == Abi::NATIVE);
         if fast_path.is_some_and(|fast_path| fast_path.tells(raw.behind)) {
             return self.begin_after(stopped, abi, handled, raw);
         }
@@ -317,7 +314,7 @@ impl Tracer {
     /// A handler that sees to it that an open of no interest is the last one to stop at its site.
     fn patching(&mut self, tid: Tid, abi: Abi, handled: &Handled, raw: RawCall) -> Option<Handler> {
         let fast_path = self.environment.fast_path.as_ref()?;
-        let is_open = abi == Abi::X86_64 && handled.family == Family::Open;
+        let is_open = abi == Abi::NATIVE && handled.family == Family::Open;
         let task = self.tasks.get_mut(&tid).filter(|_| is_open)?;
         task.futile.count(fast_path, raw.behind).then(|| handlers::patching(&self.environment))
     }
@@ -356,7 +353,7 @@ impl Tracer {
             let registers = stopped.registers()?;
             let result = registers.result(registers.likely_abi());
             // At the entry, which is no end.
-            if result != -i64::from(libc::ENOSYS) {
+            if !registers.is_at_entry(registers.likely_abi()) {
                 task.signals.call_ended(result);
             }
         }
@@ -403,21 +400,4 @@ impl Tracer {
         }
         self.resume(stopped, 0)
     }
-}
-
-const INT3: [u8; 1] = [0xCC];
-
-/// Whether a task met a breakpoint that stood where it was going for a moment; it goes there again.
-fn has_trapped(fast_path: &FastPath, memory: &Memory, stopped: &mut Stopped) -> Result<bool> {
-    let mut registers = stopped.registers()?;
-    if !fast_path.may_have_trapped(&registers) || !stopped.signal_is_the_kernels()? {
-        return Ok(false);
-    }
-    let mut now = [0];
-    let is_ours = memory.read(stopped, registers.before_instruction(1), &mut now).is_ok() && now != INT3;
-    if is_ours {
-        registers.step_back(1);
-        stopped.set_registers(&registers)?;
-    }
-    Ok(is_ours)
 }

@@ -113,7 +113,9 @@ impl Traced {
         Ok(match result {
             -4095..0 => Err(nix::Error::from_raw(i32::try_from(-result).unwrap_or(libc::EIO))),
             // Addresses of a 64-bit task can't be negative, those of a 32-bit one were sign-extended.
-            value if self.abi == Abi::I386 => Ok(u64::from(crate::arch::low32(value.cast_unsigned()))),
+            value if self.abi.register_bytes() == 4 => {
+                Ok(u64::from(crate::arch::low32(value.cast_unsigned())))
+            }
             value => Ok(value.cast_unsigned()),
         })
     }
@@ -239,7 +241,7 @@ impl Script {
         let registers = stopped.registers()?;
         if self.expected == Expected::EntryOrExit {
             self.expected = Expected::Exit;
-            if registers.result(self.abi) == -i64::from(libc::ENOSYS) {
+            if registers.is_at_entry(self.abi) {
                 stopped.step()?;
                 return Ok((Next::Running, true));
             }

@@ -10,7 +10,7 @@
 //!   that one (kernel/signal.c, sig_task_ignored).
 
 use super::timeouts;
-use crate::arch::Registers;
+use crate::arch::{Registers, bytes_behind_fault};
 use crate::ptrace::{Memory, Result, Stopped, Tid};
 use crate::status::Status;
 use std::time::Instant;
@@ -144,23 +144,15 @@ fn fault(stopped: &mut Stopped, signal: i32, state: &mut SignalState, memory: &M
     // It has to do it once more, without a tracer. After a trap it is behind the instruction already.
     let mut registers = stopped.registers()?;
     let mut before = [0; 2];
-    let is_known = memory.read(stopped, registers.before_instruction(2), &mut before).is_ok();
-    let trap_bytes = match (signal, before) {
-        (libc::SIGSYS, _) => 2,
-        (libc::SIGSEGV, [INT, _]) if is_known && stopped.signal_is_the_kernels()? => 2,
-        (libc::SIGTRAP, [_, INT3]) if is_known && stopped.signal_is_the_kernels()? => 1,
-        _ => 0,
-    };
+    let is_known = memory.read(stopped, registers.before_instruction(2), &mut before).is_ok()
+        && stopped.signal_is_the_kernels()?;
+    let trap_bytes = bytes_behind_fault(signal, is_known.then_some(before));
     if trap_bytes > 0 {
         registers.step_back(trap_bytes);
         stopped.set_registers(&registers)?;
     }
     Ok(Delivery::Detach)
 }
-
-/// `int n` and `int3`.
-const INT: u8 = 0xCD;
-const INT3: u8 = 0xCC;
 
 /// Whether the kernel would leave everything as it is when a fault makes the task stop with this signal, and the
 /// tracer drops it. False where nobody says.

@@ -14,7 +14,7 @@ const PAGES: u64 = 4;
 /// None where there is no vdso, or /proc doesn't say (a program of another user's, without privilege).
 pub fn find(memory: &Memory, stopped: &Stopped, abi: Abi) -> Option<u64> {
     let auxv = fs::read(format!("{}/auxv", stopped.tid())).ok()?;
-    let vdso = value(&auxv, if abi == Abi::I386 { 4 } else { 8 }, AT_SYSINFO_EHDR)?;
+    let vdso = value(&auxv, abi.register_bytes(), AT_SYSINFO_EHDR)?;
     let wanted = abi.syscall_instruction();
     (0..PAGES).map(|page| vdso + page * PAGE_BYTES as u64).find_map(|address| {
         let mut bytes = [0; PAGE_BYTES];

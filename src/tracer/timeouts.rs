@@ -2,7 +2,7 @@
 //! would wait for its whole time each time, so that signals that keep coming would keep it for ever.
 //!
 //! Only calls that answer EINTR where they are interrupted: the kernel itself makes the others go on with the time that
-//! is left. Numbers: arch/x86/entry/syscalls/syscall_64.tbl.
+//! is left.
 
 use crate::arch::{Registers, int_argument};
 use crate::handlers::descriptor_of;
@@ -17,7 +17,8 @@ pub struct Timeout {
     pub result: i64,
 }
 
-const IO_PGETEVENTS: i64 = 333;
+/// arch/x86/entry/syscalls/syscall_64.tbl, asm-generic/unistd.h; libc's name for it is only there for some C libraries.
+const IO_PGETEVENTS: i64 = if cfg!(target_arch = "x86_64") { 333 } else { 292 };
 const TIMED_OUT: i64 = -(libc::EAGAIN as i64);
 const NOTHING: i64 = 0;
 
@@ -32,12 +33,15 @@ pub fn of_call(registers: &Registers, memory: &Memory, stopped: &Stopped) -> Opt
         let after = read_timespec(memory, stopped, address)?;
         Some(Timeout { after, result })
     };
+    let epoll = || {
+        let milliseconds = u64::try_from(int_argument(fourth)).ok()?;
+        Some(Timeout { after: Duration::from_millis(milliseconds), result: NOTHING })
+    };
     let socket = |option| of_socket(stopped.tid(), int_argument(fd), option);
     match i64::try_from(registers.number()).ok()? {
-        libc::SYS_epoll_wait | libc::SYS_epoll_pwait => {
-            let milliseconds = u64::try_from(int_argument(fourth)).ok()?;
-            Some(Timeout { after: Duration::from_millis(milliseconds), result: NOTHING })
-        }
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_epoll_wait => epoll(),
+        libc::SYS_epoll_pwait => epoll(),
         libc::SYS_epoll_pwait2 => timespec(fourth, NOTHING),
         libc::SYS_io_getevents | IO_PGETEVENTS => timespec(fifth, NOTHING),
         libc::SYS_rt_sigtimedwait => timespec(third, TIMED_OUT),

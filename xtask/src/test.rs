@@ -35,6 +35,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         "clippy",
         cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny=warnings"]),
     );
+    tools::other_processor(&mut runner);
     let mut doc = cargo(&["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"]);
     doc.env("RUSTDOCFLAGS", "--deny=warnings");
     runner.check("rustdoc", doc);

@@ -118,6 +118,21 @@ fn install_deny(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The launcher compiled for a processor that this machine is not. Its standard library comes with rustup.
+pub fn other_processor(runner: &mut Runner) {
+    const TARGET: &str = "aarch64-unknown-linux-gnu";
+    let mut rustup = Command::new("rustup");
+    if let Err(error) = run(rustup.current_dir(crate::tools::repository()).args(["target", "add", TARGET])) {
+        eprintln!("{error:#}");
+        runner.skip("clippy for aarch64", &format!("rustup target add {TARGET}"));
+        return;
+    }
+    let clippy = ["clippy", "--quiet", "--package=fsmasq", "--lib", "--bins", "--target", TARGET];
+    let mut command = super::cargo(&clippy);
+    command.args(["--", "--deny=warnings"]);
+    runner.check("clippy for aarch64", command);
+}
+
 /// Whether PATH has the program.
 pub fn is_on_path(program: &str) -> bool {
     env::var_os("PATH")

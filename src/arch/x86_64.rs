@@ -1,36 +1,45 @@
-//! x86-64: registers, system call numbers and the ABIs of a 64-bit kernel's tasks.
+//! x86-64, with the programs of i386 and x32 that its kernels run.
 //!
-//! Everything that depends on the processor is here; `Abi` is the question that the rest asks.
 //! Numbers: Linux arch/x86/entry/syscalls/syscall_{64,32}.tbl.
 
+use super::{Call, Injected, RawCall, int_argument, low32};
+use goblin::elf::header;
 use libc::user_regs_struct;
 
-#[cfg(not(target_arch = "x86_64"))]
-compile_error!("fsmasq runs on x86-64 only so far");
-
-/// How a system call was made: which numbers, which registers, which struct layouts.
+/// How a system call was made: which numbers, which registers, which struct layouts. The numbers stand in the data of a
+/// filter's stops.
+#[repr(u16)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Abi {
     /// `syscall` in 64-bit code.
-    X86_64,
+    X86_64 = 1,
     /// `int 0x80`, or `sysenter`/`syscall` in 32-bit code.
-    I386,
+    I386 = 2,
     /// 64-bit code with 32-bit pointers: the 64-bit numbers with bit 30 set.
-    X32,
+    X32 = 3,
 }
 
 impl Abi {
+    pub const ALL: [Abi; 3] = [Abi::X86_64, Abi::I386, Abi::X32];
+    /// Of the tracer itself.
+    pub const NATIVE: Abi = Abi::X86_64;
+
     /// The bytes of the instruction that makes a call.
-    pub fn syscall_instruction(self) -> [u8; 2] {
+    pub fn syscall_instruction(self) -> &'static [u8] {
         match self {
-            Abi::X86_64 | Abi::X32 => [0x0F, 0x05],
-            Abi::I386 => [0xCD, 0x80],
+            Abi::X86_64 | Abi::X32 => &[0x0F, 0x05],
+            Abi::I386 => &[INT, 0x80],
         }
     }
 
     /// How wide pointers are in structs.
     pub fn pointer_bytes(self) -> usize {
         if self == Abi::X86_64 { 8 } else { 4 }
+    }
+
+    /// How wide the registers are that a program has.
+    pub fn register_bytes(self) -> usize {
+        if self == Abi::I386 { 4 } else { 8 }
     }
 
     /// Of a call with this number, made by the rules of an AUDIT_ARCH_*.
@@ -45,6 +54,8 @@ impl Abi {
     }
 }
 
+/// Machines in the headers of programs that run here (elf.h).
+pub const MACHINES: [u16; 2] = [header::EM_X86_64, header::EM_386];
 /// Bit that marks an x32 call (`__X32_SYSCALL_BIT`, asm/unistd.h).
 pub const X32_BIT: u32 = 0x4000_0000;
 /// `AUDIT_ARCH_X86_64` and `AUDIT_ARCH_I386` (linux/audit.h), as seccomp reports them.
@@ -55,43 +66,22 @@ const USER_CS_64: u64 = 0x33;
 /// `syscall`, `sysenter` and `int 0x80` are all two bytes long; after a `sysenter` the kernel
 /// reports the address behind the vdso's `int 0x80`, so stepping back works for it as well.
 const SYSCALL_INSTRUCTION_BYTES: u64 = 2;
+/// `int n` and `int3`.
+const INT: u8 = 0xCD;
+pub const INT3: u8 = 0xCC;
 
-/// A system call that some handler wants to see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Call {
-    Open,
-    Openat,
-    Openat2,
-    Statfs,
-    Fstatfs,
-    Statfs64,
-    Fstatfs64,
-    Statmount,
-    Clone,
-    Clone3,
-    Ptrace,
-    Userfaultfd,
+/// By how many bytes a task that stopped for a fault is behind the instruction that raised it. `before`: the two bytes
+/// in front of where it is, where the kernel itself sent the signal.
+pub fn bytes_behind_fault(signal: i32, before: Option<[u8; 2]>) -> u64 {
+    match (signal, before) {
+        (libc::SIGSYS, _) => SYSCALL_INSTRUCTION_BYTES,
+        (libc::SIGSEGV, Some([INT, _])) => 2,
+        (libc::SIGTRAP, Some([_, INT3])) => 1,
+        _ => 0,
+    }
 }
 
 impl Call {
-    /// The name as in syscalls(2).
-    pub fn name(self) -> &'static str {
-        match self {
-            Call::Open => "open",
-            Call::Openat => "openat",
-            Call::Openat2 => "openat2",
-            Call::Statfs => "statfs",
-            Call::Fstatfs => "fstatfs",
-            Call::Statfs64 => "statfs64",
-            Call::Fstatfs64 => "fstatfs64",
-            Call::Statmount => "statmount",
-            Call::Clone => "clone",
-            Call::Clone3 => "clone3",
-            Call::Ptrace => "ptrace",
-            Call::Userfaultfd => "userfaultfd",
-        }
-    }
-
     /// Its number under `abi` (without the x32 bit), where that ABI has it.
     pub fn number(self, abi: Abi) -> Option<u32> {
         match (self, abi) {
@@ -125,43 +115,7 @@ impl Call {
     }
 }
 
-/// A call that the tracer makes a task execute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Injected {
-    Mmap,
-    Munmap,
-    MemfdCreate,
-    Openat,
-    Openat2,
-    Dup3,
-    Close,
-    PidfdOpen,
-    PidfdGetfd,
-    Ptrace,
-    Seccomp,
-    Prctl,
-    Fallocate,
-}
-
 impl Injected {
-    pub fn name(self) -> &'static str {
-        match self {
-            Injected::Mmap => "mmap",
-            Injected::Munmap => "munmap",
-            Injected::MemfdCreate => "memfd_create",
-            Injected::Openat => "openat",
-            Injected::Openat2 => "openat2",
-            Injected::Dup3 => "dup3",
-            Injected::Close => "close",
-            Injected::PidfdOpen => "pidfd_open",
-            Injected::PidfdGetfd => "pidfd_getfd",
-            Injected::Ptrace => "ptrace",
-            Injected::Seccomp => "seccomp",
-            Injected::Prctl => "prctl",
-            Injected::Fallocate => "fallocate",
-        }
-    }
-
     fn number(self, abi: Abi) -> u64 {
         let (x86_64, i386) = match self {
             Injected::Mmap => (9, 192), // mmap2: the offset is in pages, and ours is 0
@@ -187,27 +141,6 @@ impl Injected {
 
 fn x32_bit(abi: Abi) -> u32 {
     if abi == Abi::X32 { X32_BIT } else { 0 }
-}
-
-/// The low 32 bits: what the kernel looks at in an `int` or `unsigned` argument.
-#[allow(clippy::cast_possible_truncation)] // the point of the function
-pub fn low32(value: u64) -> u32 {
-    (value & 0xFFFF_FFFF) as u32
-}
-
-/// An `int` argument, such as a descriptor.
-pub fn int_argument(value: u64) -> i32 {
-    low32(value).cast_signed()
-}
-
-/// A call as a task makes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RawCall {
-    pub number: u64,
-    /// In the kernel's order; those of i386 without their upper halves.
-    pub arguments: [u64; 6],
-    /// The address behind the instruction that makes it.
-    pub behind: u64,
 }
 
 /// The registers of a stopped task.
@@ -261,6 +194,11 @@ impl Registers {
             Abi::I386 => i64::from(int_argument(self.0.rax)),
             Abi::X86_64 | Abi::X32 => self.0.rax.cast_signed(),
         }
+    }
+
+    /// At a syscall stop: whether it is the call's entry. (The kernel puts that value there before a tracer looks.)
+    pub fn is_at_entry(&self, abi: Abi) -> bool {
+        self.result(abi) == -i64::from(libc::ENOSYS)
     }
 
     pub fn set_result(&mut self, value: i64) {

@@ -1,5 +1,6 @@
 //! From arguments to a launcher's configuration; nothing else reads argv.
 
+use crate::doctor::{self, Doctor};
 use crate::fast_path::DEFAULT_PATIENCE;
 use crate::launch::{Launcher, Logging};
 use crate::log::{Format, Verbosity};
@@ -47,6 +48,12 @@ pub struct Arguments {
     #[arg(long)]
     print_profile: bool,
 
+    /// Says whether a Kubernetes node can run here, and what has to be done first; changes nothing. Exit status 0: it can
+    /// (below fsmasq), 1: not yet. The other options are taken into account.
+    #[arg(long, value_enum, value_name = "table|json", num_args = 0..=1, require_equals = true,
+          default_missing_value = "table", hide_possible_values = true, conflicts_with = "command")]
+    doctor: Option<doctor::Format>,
+
     /// Logs each rewritten call; twice: also tasks that come and go.
     #[arg(short, long, visible_alias = "debug", action = ArgAction::Count)]
     verbose: u8,
@@ -92,6 +99,7 @@ Examples:
 #[derive(Debug)]
 pub enum Task {
     Launch(Box<Launcher>),
+    Examine(Doctor),
     Print(String),
 }
 
@@ -103,10 +111,12 @@ impl Arguments {
             return Ok(Task::Print(profile.to_toml()));
         }
         let mut command = self.command.into_iter();
-        let Some(program) = command.next() else {
-            bail!("no command; try: fsmasq df -T, or fsmasq --help");
+        let program = match (command.next(), self.doctor) {
+            (Some(program), _) => program,
+            (None, Some(_)) => OsString::new(),
+            (None, None) => bail!("no command; try: fsmasq df -T, or fsmasq --help"),
         };
-        if let Some(announcement) = announcement {
+        if let Some(announcement) = announcement.filter(|_| self.doctor.is_none()) {
             eprintln!("fsmasq: {announcement}");
         }
         let file = self.log_file.map(|path| open_log(&path)).transpose()?;
@@ -130,6 +140,10 @@ impl Arguments {
         }
         for path in self.except {
             launcher = launcher.except(path.as_os_str().as_bytes());
+        }
+        if let Some(format) = self.doctor {
+            let profile = (self.profile != "auto").then_some(self.profile);
+            return Ok(Task::Examine(Doctor { rules: launcher.into_rules(), profile, format }));
         }
         Ok(Task::Launch(Box::new(launcher)))
     }

@@ -10,6 +10,7 @@
 mod arch;
 pub mod cli;
 pub mod command;
+pub mod doctor;
 #[cfg_attr(not(target_arch = "x86_64"), path = "fast_path/absent.rs")]
 pub mod fast_path;
 #[cfg(any(test, fuzzing))]

@@ -43,6 +43,13 @@ fn run(arguments: Vec<OsString>) -> c_int {
             Ok(()) => 0,
             Err(_) => OWN_FAILURE,
         },
+        Ok(Task::Examine(doctor)) => {
+            let report = doctor.examine();
+            match std::io::stdout().write_all(report.text.as_bytes()) {
+                Ok(()) => c_int::from(report.exit_code),
+                Err(_) => OWN_FAILURE,
+            }
+        }
         Ok(Task::Launch(launcher)) => {
             let error = launcher.exec();
             eprintln!("fsmasq: {error}");

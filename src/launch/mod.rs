@@ -8,7 +8,9 @@ mod obstacle;
 mod title;
 mod tracer_process;
 
+pub(crate) use filter::install as install_filter;
 pub use obstacle::LaunchError;
+pub(crate) use obstacle::{refuse_second_tracer, seize_refused, yama_scope};
 
 use crate::command;
 use crate::fast_path::DEFAULT_PATIENCE;
@@ -136,6 +138,11 @@ impl Launcher {
     pub fn logging(mut self, logging: Logging) -> Self {
         self.logging = logging;
         self
+    }
+
+    /// What it would show as what.
+    pub(crate) fn into_rules(self) -> Rules {
+        self.rules
     }
 
     /// Becomes the command, traced. Call it from a process with one thread.

@@ -11,6 +11,7 @@ mod guests;
 mod abi;
 mod breakage;
 mod control_groups;
+mod doctor;
 mod early_signals;
 mod exec;
 mod fast_path;
@@ -106,6 +107,7 @@ fn main() {
         init_signals::cases(),
         let_go::cases(),
         sandboxed_jobs::cases(),
+        doctor::cases(),
     ]
     .concat();
     let status = common::harness::run(cases, &arguments);

@@ -8,6 +8,7 @@ use super::trial::{Ground, own_mounts};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::unistd::mkdtemp;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -226,8 +227,7 @@ impl Folder {
         let device = |path: &Path| fs::metadata(path).map(|data| data.dev()).ok();
         let usual = std::env::temp_dir();
         let parent = if device(&usual) == device(near) { &usual } else { near };
-        let folder = Folder(parent.join(format!(".fsmasq-doctor-{}", std::process::id())));
-        fs::create_dir(&folder.0)?;
+        let folder = Folder(mkdtemp(&parent.join(".fsmasq-doctor-XXXXXX"))?);
         for part in PARTS {
             fs::create_dir(folder.0.join(part))?;
         }

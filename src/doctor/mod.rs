@@ -3,6 +3,7 @@
 
 mod cgroups;
 mod child;
+mod command;
 mod containers;
 mod files;
 mod finding;
@@ -20,8 +21,9 @@ pub use report::Format;
 
 use crate::rules::Rules;
 use child::NoAnswer;
+use command::given_options;
 use machine::Machine;
-use report::{Report, given_options};
+use report::Report;
 use std::io::IsTerminal;
 use std::time::Duration;
 

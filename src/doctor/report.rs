@@ -1,12 +1,11 @@
 //! What was found, as a table or as JSON; and what follows from it.
 
+use super::command;
 use super::finding::{Area, Finding, Remedy, Shown, Verdict};
-use crate::rules::{FsType, Rules};
 use clap::ValueEnum;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::os::unix::ffi::OsStrExt;
 
 /// How it is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -62,27 +61,8 @@ impl Report {
         }
     }
 
-    /// The command that starts a node, with all that was found to be needed in it.
     fn command(&self) -> Vec<String> {
-        let mut options = pairs(&self.options);
-        let mut arguments: Vec<String> = Vec::new();
-        for remedy in self.remedies() {
-            match remedy {
-                Remedy::Options(words) => {
-                    pairs(words).into_iter().for_each(|pair| add_option(&mut options, pair))
-                }
-                Remedy::Arguments(words) => words.iter().for_each(|word| add(&mut arguments, word.clone())),
-                Remedy::First(_) | Remedy::Better(_) => {}
-            }
-        }
-        let mut words = Vec::new();
-        if self.is_needed || !options.is_empty() {
-            words.push("fsmasq".to_owned());
-            words.extend(options.concat());
-        }
-        words.extend(["k3s", "server"].map(str::to_owned));
-        words.extend(arguments);
-        words
+        command::starting_a_node(&self.options, self.is_needed, self.remedies())
     }
 
     fn conclusion(&self) -> String {
@@ -130,55 +110,6 @@ impl Report {
             let _ = writeln!(text, "    {line}");
         }
         text
-    }
-}
-
-fn add<T: PartialEq>(list: &mut Vec<T>, item: T) {
-    if !list.contains(&item) {
-        list.push(item);
-    }
-}
-
-/// All options here have a value.
-fn pairs(options: &[String]) -> Vec<Vec<String>> {
-    options.chunks(2).map(<[String]>::to_vec).collect()
-}
-
-/// Adds an option as a user would: there is one profile, and a first mapping replaces the one that needs no option.
-fn add_option(options: &mut Vec<Vec<String>>, new: Vec<String>) {
-    match new[0].as_str() {
-        "--profile" => options.retain(|option| option[0] != "--profile"),
-        "--map" if options.iter().all(|option| option[0] != "--map") => {
-            options.push(["--map", "9p=ext4"].map(str::to_owned).to_vec());
-        }
-        _ => {}
-    }
-    add(options, new);
-}
-
-/// The options that say what the rules say.
-pub fn given_options(rules: &Rules, profile: Option<String>) -> Vec<String> {
-    let mut options: Vec<String> = profile.into_iter().flat_map(|name| ["--profile".into(), name]).collect();
-    let default = Rules::default();
-    if rules.mappings != default.mappings {
-        for mapping in &rules.mappings {
-            options.extend(["--map".into(), format!("{}={}", named(&mapping.from), named(&mapping.to))]);
-        }
-    }
-    for (option, places) in [("--only", &rules.scope.only), ("--except", &rules.scope.except)] {
-        for place in places {
-            let place = std::ffi::OsStr::from_bytes(place).to_string_lossy().into_owned();
-            options.extend([option.into(), place]);
-        }
-    }
-    options
-}
-
-/// As `--map` takes it.
-fn named(fstype: &FsType) -> String {
-    match FsType::known(fstype.name()) {
-        Some(known) if known == *fstype => fstype.name().to_owned(),
-        _ => format!("{}:{:#x}", fstype.name(), fstype.magic()),
     }
 }
 
@@ -253,7 +184,7 @@ fn continued(line: &str, width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::Mapping;
+    use crate::rules::Rules;
 
     fn report(verdicts: impl IntoIterator<Item = Verdict>) -> Report {
         let findings = verdicts
@@ -275,16 +206,6 @@ mod tests {
     }
 
     #[test]
-    fn options_that_were_given_are_given_again() -> Result<(), Box<dyn std::error::Error>> {
-        let mut rules = Rules::default();
-        rules.mappings = vec!["fuse=ext4".parse::<Mapping>()?, "odd:0x17=ext4".parse()?];
-        rules.scope.only = vec![b"/var".to_vec()];
-        let words = Report::new(given_options(&rules, None), vec![]).command().join(" ");
-        assert_eq!(words, "fsmasq --map fuse=ext4 --map odd:0x17=ext4 --only /var k3s server");
-        Ok(())
-    }
-
-    #[test]
     fn an_option_that_is_added_takes_the_place_of_what_it_contradicts() {
         let options = Verdict::options(&["--map", "virtiofs=ext4", "--profile", "gvisor"]);
         let mut found = report([options.clone(), options]);
@@ -292,7 +213,7 @@ mod tests {
             found.command().join(" "),
             "fsmasq --map 9p=ext4 --map virtiofs=ext4 --profile gvisor k3s server"
         );
-        found.options = given_options(&Rules::default(), Some("none".into()));
+        found.options = command::given_options(&Rules::default(), Some("none".into()));
         assert!(!found.command().contains(&"none".to_owned()));
         assert_eq!(found.conclusion(), "With these options a node can't run; with these it can:");
     }

@@ -79,7 +79,7 @@ fn finding(what: &str, seen: impl Into<String>, verdict: Verdict, why: &str) -> 
 
 fn none(machine: &Machine) -> Finding {
     let line = if machine.is_gvisor {
-        "in the OCI config a mount of type cgroup at /sys/fs/cgroup; before 2024 also runsc --cgroupfs"
+        "in the OCI config a mount of type cgroup at /sys/fs/cgroup; an older runsc: --cgroupfs too"
     } else {
         "mount -t cgroup2 none /sys/fs/cgroup"
     };

@@ -48,6 +48,10 @@ func create(ctx context.Context, c *cluster, object runtime.Object) error {
 		_, err = c.RbacV1().Roles(o.Namespace).Create(ctx, o, options)
 	case *rbacv1.RoleBinding:
 		_, err = c.RbacV1().RoleBindings(o.Namespace).Create(ctx, o, options)
+	case *corev1.ResourceQuota:
+		_, err = c.CoreV1().ResourceQuotas(o.Namespace).Create(ctx, o, options)
+	case *corev1.LimitRange:
+		_, err = c.CoreV1().LimitRanges(o.Namespace).Create(ctx, o, options)
 	case *corev1.Pod:
 		_, err = c.CoreV1().Pods(o.Namespace).Create(ctx, o, options)
 	default:

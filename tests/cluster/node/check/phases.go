@@ -14,6 +14,8 @@ var firstPhase = []step{
 	{"ConfigMap volume", configMapVolume},
 	{"Secret volume", secretVolume},
 	{"RBAC refuses, and allows", accessControl},
+	{"LimitRange fills in, and refuses", limitRange},
+	{"ResourceQuota counts, and refuses", resourceQuota},
 	{"stats/summary: node", summaryOfNode},
 	{"stats/summary: containers", summaryOfContainers},
 	{"metrics/cadvisor", cadvisorMetrics},

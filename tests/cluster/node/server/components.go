@@ -118,6 +118,15 @@ func apiserverFlags() []string {
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
 		"--service-account-key-file=" + key(serviceAccounts),
 		"--service-account-signing-key-file=" + key(serviceAccounts),
+		// For APIs that a pod serves, as the metrics server does; without kube-proxy a Service's address leads nowhere.
+		"--enable-aggregator-routing=true",
+		"--proxy-client-cert-file=" + certificate(proxyClient),
+		"--proxy-client-key-file=" + key(proxyClient),
+		"--requestheader-client-ca-file=" + certificate(proxyAuthority),
+		"--requestheader-allowed-names=" + proxyClient,
+		"--requestheader-username-headers=X-Remote-User",
+		"--requestheader-group-headers=X-Remote-Group",
+		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
 	}
 }
 
@@ -134,6 +143,7 @@ func controllerManagerFlags() []string {
 		"--root-ca-file=" + certificate(authority),
 		"--cluster-signing-cert-file=" + certificate(authority),
 		"--cluster-signing-key-file=" + key(authority),
+		"--horizontal-pod-autoscaler-sync-period=5s", // a test does not want to wait for the usual 15
 	}
 }
 

@@ -18,6 +18,8 @@ import (
 // The names of the key pairs; each is a file NAME.key, and all but the service accounts' have a NAME.crt.
 const (
 	authority               = "ca"
+	proxyAuthority          = "front-proxy-ca"
+	proxyClient             = "front-proxy-client"
 	serviceAccounts         = "service-accounts"
 	apiserverCertificate    = "apiserver"
 	apiserverClient         = "apiserver-kubelet-client"
@@ -31,7 +33,7 @@ const (
 func certificate(name string) string { return filepath.Join(pkiDir, name+".crt") }
 func key(name string) string         { return filepath.Join(pkiDir, name+".key") }
 
-// identities are the certificates that the authority signs: who they speak for, and where they may serve.
+// identities are the certificates that the cluster's authority signs: who they speak for, and where they may serve.
 func identities() []identity {
 	local := []net.IP{net.IPv4(127, 0, 0, 1), nodeIP, net.ParseIP(serviceAddress)}
 	return []identity{
@@ -62,17 +64,31 @@ func preparePKI() error {
 	if err := os.MkdirAll(pkiDir, 0o700); err != nil {
 		return err
 	}
-	signer, err := writeKey(authority)
+	if err := writeAuthority(authority, identities()); err != nil {
+		return err
+	}
+	// An authority of its own: whoever has a certificate of it is believed when it says for whom it asks.
+	aggregator := identity{name: proxyClient, user: proxyClient}
+	if err := writeAuthority(proxyAuthority, []identity{aggregator}); err != nil {
+		return err
+	}
+	_, err := writeKey(serviceAccounts)
+	return err
+}
+
+// writeAuthority makes an authority, and what it signs.
+func writeAuthority(name string, identities []identity) error {
+	signer, err := writeKey(name)
 	if err != nil {
 		return err
 	}
-	root := template("fsmasq test authority", "")
+	root := template("fsmasq test "+name, "")
 	root.IsCA, root.BasicConstraintsValid = true, true
 	root.KeyUsage |= x509.KeyUsageCertSign
-	if err := writeCertificate(authority, root, root, &signer.PublicKey, signer); err != nil {
+	if err := writeCertificate(name, root, root, &signer.PublicKey, signer); err != nil {
 		return err
 	}
-	for _, id := range identities() {
+	for _, id := range identities {
 		private, err := writeKey(id.name)
 		if err != nil {
 			return err
@@ -87,8 +103,7 @@ func preparePKI() error {
 			return err
 		}
 	}
-	_, err = writeKey(serviceAccounts)
-	return err
+	return nil
 }
 
 func template(user, group string) *x509.Certificate {

@@ -2,6 +2,7 @@
 
 use super::finding::{Area, Finding, Verdict, text_of};
 use super::machine::Machine;
+use super::trial::own_network;
 use crate::rules::Profile;
 use crate::rules::profile::{FileRule, Supply, When};
 use std::fs::{self, OpenOptions};
@@ -71,6 +72,10 @@ pub fn parameters(machine: &Machine) -> Vec<Finding> {
     PARAMETERS
         .iter()
         .map(|parameter| {
+            if parameter.used == Use::Write {
+                // It is the pod's own file. Where this is refused, that is said elsewhere.
+                let _ = own_network();
+            }
             let state = state(machine, parameter);
             let verdict = verdict(machine, Path::new(parameter.path), state);
             Finding::new(Area::Files, short(parameter.path), seen(state), verdict, parameter.why)

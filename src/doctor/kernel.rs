@@ -171,9 +171,12 @@ fn trace() -> Result<Traced, String> {
     // SAFETY: this process has one thread.
     let target = match unsafe { fork() }.map_err(failed)? {
         ForkResult::Child => {
-            // Where Yama allows only ancestors.
-            // SAFETY: no pointers.
-            unsafe { libc::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY) };
+            // SAFETY: no pointers. The first is for the case that all this is ended from outside, the second for Yama,
+            // which may allow ancestors only.
+            unsafe {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                libc::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY);
+            }
             let _ = File::from(writer).write_all(b"!");
             loop {
                 pause();

@@ -1,14 +1,14 @@
 //! `cargo xtask cluster`: a whole Kubernetes node in a gVisor sandbox, on real 9p mounts, below one `fsmasq` prefix;
 //! and what is seen of it, check by check.
 
-mod bundle;
-mod checks;
+pub mod bundle;
+pub mod checks;
 mod matrix;
-mod node_log;
-mod report;
-mod sandbox;
-mod scratch;
-mod setup;
+pub mod node_log;
+pub mod report;
+pub mod sandbox;
+pub mod scratch;
+pub mod setup;
 mod spec;
 
 use std::time::Duration;
@@ -91,7 +91,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         sandbox.shell()?;
         return stop_or_keep(arguments, sandbox, &mut scratch);
     }
-    let (report, sandbox) = check(&bundle)?;
+    let (report, sandbox) = check(&bundle, setup.workload == Workload::Node)?;
     if sandbox::interrupted() {
         bail!("interrupted; the sandbox is stopped and its directory removed");
     }
@@ -140,13 +140,17 @@ fn started<'a>(row: &str, bundle: &'a Bundle, report: &mut Report) -> Option<San
     }
 }
 
-/// All checks on one setup. The node of after the restart is returned running, if it came up.
-fn check<'a>(bundle: &'a Bundle) -> Result<(Report, Option<Sandbox<'a>>)> {
+/// All checks on one setup; `kept` are those that take their time. The node of after the restart is returned running, if
+/// it came up.
+fn check<'a>(bundle: &'a Bundle, kept: bool) -> Result<(Report, Option<Sandbox<'a>>)> {
     let mut report = Report::new(bundle.setup().to_string());
     let Some(mut sandbox) = started("node Ready after the start", bundle, &mut report) else {
         return Ok((report, None));
     };
     step("checks", || checks::run_phase(&sandbox, "first", &mut report))?;
+    if kept {
+        step("checks: what is kept", || checks::run_phase(&sandbox, "kept", &mut report))?;
+    }
     report.push(node_log::cadvisor_row("no cAdvisor error in the log", bundle)?);
     report.push(checks::timed("node stopped cleanly", || step("node: stop", || sandbox.stop())));
 

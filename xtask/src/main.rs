@@ -7,6 +7,7 @@ mod parity;
 mod soak;
 mod test;
 mod tools;
+mod vm;
 
 use clap::{Parser, Subcommand};
 use nix::sys::signal::{SigHandler, SigSet, Signal};
@@ -33,6 +34,8 @@ enum Task {
     Soak(soak::Arguments),
     /// Every check and test that this machine can run.
     Test(test::Arguments),
+    /// A node on ordinary Linux, in an emulated machine whose files are on 9p shares, bare and below the prefix.
+    Vm(vm::Arguments),
 }
 
 /// Whoever starts this in the background of a shell has signals ignored, and so would all that is started
@@ -54,5 +57,6 @@ fn main() -> anyhow::Result<()> {
         Task::Parity(arguments) => parity::run(&arguments),
         Task::Soak(arguments) => soak::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
+        Task::Vm(arguments) => vm::run(&arguments),
     }
 }

@@ -93,9 +93,20 @@ impl Cache {
         go::build(self, &go::CNI).map(|folder| folder.join("host-local"))
     }
 
+    /// What serves `kubectl top` and autoscalers; it runs in a pod.
+    pub fn metrics_server(&self) -> Result<PathBuf> {
+        go::build(self, &go::METRICS_SERVER).map(|folder| folder.join("metrics-server"))
+    }
+
     /// The Kubernetes node of tests/cluster/node, which is kubectl, too.
     pub fn node(&self) -> Result<PathBuf> {
         go::build(self, &go::NODE).map(|folder| folder.join("node"))
+    }
+
+    /// A Debian kernel that has 9p, unpacked: `boot` and `lib/modules`.
+    pub fn kernel(&self) -> Result<PathBuf> {
+        // What this package depends on is the kernel itself, whose name has its version.
+        debian::unpack(self, &debian::dependency("linux-image-amd64", "linux-image-")?)
     }
 
     /// Installs those of the Debian packages that are missing.

@@ -31,15 +31,7 @@ pub fn run_phase(sandbox: &Sandbox, phase: &str, report: &mut Report) -> Result<
         .context("starting the checks in the sandbox")?;
     let output = process.stdout.take().context("the checks have no standard output")?;
     for line in BufReader::new(output).lines() {
-        let line = line?;
-        let check: Line =
-            serde_json::from_str(&line).with_context(|| format!("the checks printed {line:?}"))?;
-        report.push(Row {
-            name: check.name,
-            passed: check.ok,
-            value: check.value,
-            time: Duration::try_from_secs_f64(check.seconds).unwrap_or_default(),
-        });
+        report.push(row(&line?)?);
     }
     let mut complaints = String::new();
     if let Some(mut errors) = process.stderr.take() {
@@ -50,6 +42,17 @@ pub fn run_phase(sandbox: &Sandbox, phase: &str, report: &mut Report) -> Result<
         bail!("the checks of the phase {phase} ended with {status}: {}", last_lines(&complaints, 10));
     }
     Ok(())
+}
+
+/// What the checks print of one of them.
+pub fn row(line: &str) -> Result<Row> {
+    let check: Line = serde_json::from_str(line).with_context(|| format!("the checks printed {line:?}"))?;
+    Ok(Row {
+        name: check.name,
+        passed: check.ok,
+        value: check.value,
+        time: Duration::try_from_secs_f64(check.seconds).unwrap_or_default(),
+    })
 }
 
 /// A check that is made here.

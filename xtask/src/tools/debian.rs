@@ -48,6 +48,23 @@ fn is_installed(package: &str) -> Result<bool> {
     Ok(output.status.success() && output.stdout == b"installed")
 }
 
+/// The package that another one, which only names a version, depends on.
+pub fn dependency(package: &str, beginning: &str) -> Result<String> {
+    let ask =
+        || run(Command::new("apt-cache").args(["depends", "--no-recommends", "--no-suggests", package]));
+    let find = |said: Vec<u8>| {
+        let said = String::from_utf8_lossy(&said).into_owned();
+        let names = said.lines().filter_map(|line| line.trim().strip_prefix("Depends: ").map(str::to_owned));
+        names.into_iter().find(|name| name.starts_with(beginning))
+    };
+    if let Some(found) = ask().ok().and_then(find) {
+        return Ok(found);
+    }
+    // A fresh machine has no package lists.
+    run(Command::new("apt-get").arg("update"))?;
+    find(ask()?).with_context(|| format!("the Debian package {package} depends on no {beginning}…"))
+}
+
 /// Downloads a package and unpacks it into the cache, without installing it: the machine may have another version.
 pub fn unpack(cache: &Cache, package: &str) -> Result<PathBuf> {
     let _lock = cache.lock()?;

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 
 	statsv1alpha1 "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
@@ -51,6 +52,12 @@ func summaryOfNode(ctx context.Context, c *cluster) (string, error) {
 		if err := complete("the images' file system", s.Node.Runtime.ImageFs); err != nil {
 			return "", err
 		}
+		if err := capacityOf("/var/lib/kubelet", s.Node.Fs); err != nil {
+			return "", err
+		}
+		if err := capacityOf("/var/lib/containerd", s.Node.Runtime.ImageFs); err != nil {
+			return "", err
+		}
 		return fmt.Sprintf("cpu %.1f s, fs %s of %s, images %s",
 			float64(*s.Node.CPU.UsageCoreNanoSeconds)/1e9, size(*s.Node.Fs.UsedBytes), size(*s.Node.Fs.CapacityBytes),
 			size(*s.Node.Runtime.ImageFs.UsedBytes)), nil
@@ -64,6 +71,18 @@ func complete(what string, fs *statsv1alpha1.FsStats) error {
 	}
 	if zero(fs.UsedBytes) || zero(fs.CapacityBytes) || zero(fs.AvailableBytes) || zero(fs.Inodes) {
 		return fmt.Errorf("%s: a figure is missing or zero", what)
+	}
+	return nil
+}
+
+// capacityOf wants the capacity that the kernel itself says of a directory's file system.
+func capacityOf(directory string, fs *statsv1alpha1.FsStats) error {
+	var said syscall.Statfs_t
+	if err := syscall.Statfs(directory, &said); err != nil {
+		return fmt.Errorf("statfs of %s: %w", directory, err)
+	}
+	if capacity := said.Blocks * uint64(said.Bsize); *fs.CapacityBytes != capacity {
+		return fmt.Errorf("%s: a capacity of %d bytes, and the kernel says %d", directory, *fs.CapacityBytes, capacity)
 	}
 	return nil
 }
@@ -101,10 +120,25 @@ func summaryOfContainers(ctx context.Context, c *cluster) (string, error) {
 	})
 }
 
-// memoryIsCounted says whether the sandbox has all figures of memory: gVisor does with cgroup v1 only.
+// memoryIsCounted says whether there are all figures of memory: gVisor has them with cgroup v1 only.
 func memoryIsCounted() bool {
+	var name syscall.Utsname
+	if syscall.Uname(&name) == nil && !strings.Contains(text(name.Release[:]), "gvisor") {
+		return true
+	}
 	_, err := os.Stat("/sys/fs/cgroup/memory")
 	return err == nil
+}
+
+func text(name []int8) string {
+	var bytes []byte
+	for _, c := range name {
+		if c == 0 {
+			break
+		}
+		bytes = append(bytes, byte(c))
+	}
+	return string(bytes)
 }
 
 func cadvisorMetrics(ctx context.Context, c *cluster) (string, error) {
@@ -116,9 +150,8 @@ func cadvisorMetrics(ctx context.Context, c *cluster) (string, error) {
 		text := string(answer)
 		node := largest(text, "container_cpu_usage_seconds_total", `id="/"`)
 		web := largest(text, "container_cpu_usage_seconds_total", `container="web"`)
-		// A device's name, as a mount's source on ordinary Linux; a sandbox gives none of its own.
-		used := largest(text, "container_fs_usage_bytes", `device="/dev/`)
-		limit := largest(text, "container_fs_limit_bytes", `device="/dev/`)
+		used := largest(text, "container_fs_usage_bytes", device())
+		limit := largest(text, "container_fs_limit_bytes", device())
 		if node == 0 || web == 0 || used == 0 || limit == 0 {
 			return "", fmt.Errorf("zero or missing among: cpu of / %g, of web %g, file system of a device used %g, limit %g",
 				node, web, used, limit)
@@ -126,6 +159,15 @@ func cadvisorMetrics(ctx context.Context, c *cluster) (string, error) {
 		return fmt.Sprintf("%d series; cpu of / %.1f s, web %.2f s; fs %s of %s", series(text), node, web,
 			size(uint64(used)), size(uint64(limit))), nil
 	})
+}
+
+// device is how the label of the kubelet's file system begins: as of a mount's source. gVisor gives none of its own, and
+// the profile makes one.
+func device() string {
+	if name := os.Getenv("NODE_DEVICE"); name != "" {
+		return `device="` + name + `"`
+	}
+	return `device="/dev/`
 }
 
 // largest is the greatest value of a metric among the series that have a label; 0 without any.

@@ -10,15 +10,23 @@ import (
 	"strings"
 )
 
-// oneTracer shows that the node is one tree below one prefix: PID 1 and all its descendants, pods included, have the
+// oneTracer shows that the node is one tree below one prefix: its first process (PID 1, or NODE_PID) and all its descendants, pods included, have the
 // same tracer. Only the tracer itself is left out, and what was started beside the node, as this process was.
 func oneTracer(context.Context, *cluster) (string, error) {
-	tracer, err := number(1, "TracerPid:")
+	first := 1
+	if given := os.Getenv("NODE_PID"); given != "" {
+		pid, err := strconv.Atoi(given)
+		if err != nil {
+			return "", fmt.Errorf("NODE_PID: %w", err)
+		}
+		first = pid
+	}
+	tracer, err := number(first, "TracerPid:")
 	if err != nil {
 		return "", err
 	}
 	if tracer == 0 {
-		return "", errors.New("PID 1 has no tracer")
+		return "", fmt.Errorf("process %d has no tracer", first)
 	}
 	folders, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
@@ -30,7 +38,7 @@ func oneTracer(context.Context, *cluster) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if pid == tracer || !descendsFromInit(pid) {
+		if pid == tracer || !descendsFrom(first, pid) {
 			continue
 		}
 		switch found, err := number(pid, "TracerPid:"); {
@@ -39,8 +47,8 @@ func oneTracer(context.Context, *cluster) (string, error) {
 			return "", err
 		case found != tracer:
 			name, _ := os.ReadFile(folder + "/comm") // only for the message
-			return "", fmt.Errorf("process %d (%s) has the tracer %d, PID 1 has %d",
-				pid, strings.TrimSpace(string(name)), found, tracer)
+			return "", fmt.Errorf("process %d (%s) has the tracer %d, process %d has %d",
+				pid, strings.TrimSpace(string(name)), found, first, tracer)
 		default:
 			count++
 		}
@@ -48,17 +56,17 @@ func oneTracer(context.Context, *cluster) (string, error) {
 	return fmt.Sprintf("%d processes, all traced by process %d", count, tracer), nil
 }
 
-// descendsFromInit is false for what was started beside the node, whose first ancestor has the parent 0, and for what
+// descendsFrom is false for what was started beside the node, whose first ancestor has the parent 0, and for what
 // has ended meanwhile.
-func descendsFromInit(pid int) bool {
-	for pid > 1 {
+func descendsFrom(ancestor, pid int) bool {
+	for pid > 1 && pid != ancestor {
 		parent, err := number(pid, "PPid:")
 		if err != nil {
 			return false
 		}
 		pid = parent
 	}
-	return pid == 1
+	return pid == ancestor
 }
 
 // number reads one line of a process's status.

@@ -192,6 +192,10 @@ fn a_type_that_the_kubelet_does_not_know_gets_an_option() {
 fn without_proc_it_says_to_mount_one() {
     let report = Report::of(&apart("mount -t tmpfs none /proc && exec fsmasq --doctor=json"));
     report.assert("/proc", "to do", Some("mount -t proc proc /proc"));
+    // That all else of it is missing is the same thing.
+    let todo = report.findings().iter().filter(|finding| finding["blocks"] == true);
+    assert_eq!(todo.count(), 1, "{:#}", report.value);
+    report.assert("kernel.panic", "unknown", None);
     assert_eq!(report.status, 1);
 }
 

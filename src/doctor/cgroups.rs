@@ -1,7 +1,7 @@
 //! Control groups: their version, controllers, and the files by which the kubelet knows what pods use.
 
 use super::files::{self, State};
-use super::finding::{Area, Finding, Verdict};
+use super::finding::{Area, Finding, NO_PROC, Verdict};
 use super::machine::Machine;
 use crate::rewrite::mount_table::{Mount, unescape};
 use nix::sys::statvfs::{FsFlags, statvfs};
@@ -62,6 +62,14 @@ impl Hierarchy {
 }
 
 pub fn findings(machine: &Machine) -> Vec<Finding> {
+    if machine.mounts().is_empty() {
+        return vec![finding(
+            "version",
+            NO_PROC,
+            Verdict::Unknown,
+            "the kubelet and runc put each pod into one",
+        )];
+    }
     let hierarchies: Vec<Hierarchy> = machine.mounts().iter().filter_map(Hierarchy::of).collect();
     let unified = hierarchies.iter().find(|one| one.is_v2 && one.place == Path::new("/sys/fs/cgroup"));
     let v1: Vec<&Hierarchy> = hierarchies.iter().filter(|one| !one.is_v2).collect();

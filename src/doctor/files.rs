@@ -1,6 +1,6 @@
 //! Files of the kernel that a node reads and writes, and whether the profile supplies those that are missing.
 
-use super::finding::{Area, Finding, Verdict, text_of};
+use super::finding::{Area, Finding, NO_PROC, Verdict, text_of};
 use super::machine::Machine;
 use super::trial::own_network;
 use crate::rules::Profile;
@@ -66,6 +66,8 @@ pub enum State {
     Refused(i32),
     /// Only a trial by root would tell.
     NeedsRoot,
+    /// Nothing of the kind is there to look at.
+    NoProc,
 }
 
 pub fn parameters(machine: &Machine) -> Vec<Finding> {
@@ -91,7 +93,8 @@ fn short(path: &str) -> String {
 fn state(machine: &Machine, parameter: &Parameter) -> State {
     let path = Path::new(parameter.path);
     if !path.exists() {
-        return State::Missing;
+        let no_proc = path.starts_with("/proc") && !Path::new("/proc/sys").exists();
+        return if no_proc { State::NoProc } else { State::Missing };
     }
     if parameter.used == Use::Read {
         // Without waiting for anything that the log will say.
@@ -127,6 +130,7 @@ fn seen(state: State) -> String {
         State::Missing => "missing".into(),
         State::Refused(errno) => format!("refused ({})", text_of(nix::Error::from_raw(errno))),
         State::NeedsRoot => "there; only root can try it".into(),
+        State::NoProc => NO_PROC.into(),
     }
 }
 
@@ -134,7 +138,7 @@ fn seen(state: State) -> String {
 pub fn verdict(machine: &Machine, path: &Path, state: State) -> Verdict {
     match state {
         State::Works => Verdict::Fine,
-        State::NeedsRoot => Verdict::Unknown,
+        State::NeedsRoot | State::NoProc => Verdict::Unknown,
         State::Missing | State::Refused(_) if supplied(&machine.rules.profile, path, state) => {
             Verdict::Fsmasq
         }
@@ -155,7 +159,7 @@ fn supplied(profile: &Profile, path: &Path, state: State) -> bool {
             && match state {
                 State::Missing => rule.when == When::Missing && finds_stand_in(rule, path),
                 State::Refused(_) => rule.when == When::WriteFails,
-                State::Works | State::NeedsRoot => false,
+                State::Works | State::NeedsRoot | State::NoProc => false,
             }
     })
 }

@@ -142,6 +142,9 @@ impl Finding {
 /// What is seen of a thing where not even a trial is allowed.
 pub const ONLY_ROOT: &str = "only root can try it";
 
+/// The same where there is no procfs.
+pub const NO_PROC: &str = "not told: no /proc";
+
 /// As strerror(3) says it.
 pub fn text_of(errno: Errno) -> String {
     let text = std::io::Error::from(errno).to_string();

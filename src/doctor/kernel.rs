@@ -1,7 +1,7 @@
 //! The sandbox, what this process may do in it, and what fsmasq itself needs.
 
 use super::child;
-use super::finding::{Area, Finding, Verdict, text_of};
+use super::finding::{Area, Finding, NO_PROC, Verdict, text_of};
 use super::machine::Machine;
 use crate::launch::{LaunchError, install_filter, refuse_second_tracer, seize_refused, yama_scope};
 use crate::ptrace::{self, Options, Tid};
@@ -90,7 +90,7 @@ fn capabilities(machine: &Machine) -> Finding {
     }
     let held = Status::of_self().and_then(|status| u64::from_str_radix(status.field("CapEff")?, 16).ok());
     let Some(held) = held else {
-        return Finding::new(Area::Sandbox, WHAT, "not told: no /proc", Verdict::Unknown, WHY);
+        return Finding::new(Area::Sandbox, WHAT, NO_PROC, Verdict::Unknown, WHY);
     };
     let missing: Vec<&str> = missing_capabilities(held);
     match missing.as_slice() {

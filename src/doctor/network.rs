@@ -3,7 +3,7 @@
 use super::finding::{Area, Finding, ONLY_ROOT, Verdict, text_of};
 use super::machine::Machine;
 use super::netlink::Netlink;
-use super::trial::own_network;
+use super::trial::{Ground, own_mounts, own_network};
 use nix::errno::Errno;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -112,15 +112,20 @@ pub fn iptables(machine: &Machine) -> Vec<Finding> {
         let verdict = if machine.is_gvisor { without() } else { Verdict::Unknown };
         return vec![finding(WHAT, "no such program", verdict, WHY)];
     };
-    if let Err(errno) = own_network() {
-        let seen = if machine.is_root { format!("not tried ({})", text_of(errno)) } else { ONLY_ROOT.into() };
-        let verdict = if machine.is_gvisor { without() } else { Verdict::Unknown };
-        return vec![finding(WHAT, seen, verdict, WHY)];
-    }
+    let ground = own_network().and_then(|()| own_mounts()).and_then(|()| Ground::new());
+    let lock = match ground.and_then(|ground| ground.folder("lock")) {
+        Ok(folder) => folder.join("xtables.lock"),
+        Err(errno) => {
+            let seen =
+                if machine.is_root { format!("not tried ({})", text_of(errno)) } else { ONLY_ROOT.into() };
+            let verdict = if machine.is_gvisor { without() } else { Verdict::Unknown };
+            return vec![finding(WHAT, seen, verdict, WHY)];
+        }
+    };
     let run = |words: &[&str]| {
         let mut command = Command::new(&program);
-        // Its lock would be a file of the machine's, and be held by others.
-        command.env("XTABLES_LOCKFILE", "/dev/null");
+        // The usual one would be a file of the machine's, and be held by others.
+        command.env("XTABLES_LOCKFILE", &lock);
         command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.status().is_ok_and(|status| status.success())
     };

@@ -34,7 +34,7 @@ fn unshare_really(flag: CloneFlags, name: &str) -> nix::Result<()> {
 impl Ground {
     /// In a namespace of `own_mounts`.
     pub fn new() -> nix::Result<Ground> {
-        let folder = ["/tmp", "/run", "/dev", "/"].map(Path::new).into_iter().find(|path| path.is_dir());
+        let folder = ["/dev/shm", "/tmp", "/run", "/"].map(Path::new).into_iter().find(|path| path.is_dir());
         let folder = folder.ok_or(nix::Error::ENOENT)?;
         mount(Some("fsmasq-doctor"), folder, Some("tmpfs"), MsFlags::empty(), NOTHING)?;
         Ok(Ground(folder.to_owned()))

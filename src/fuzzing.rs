@@ -7,6 +7,9 @@ pub mod code;
 pub mod tables;
 pub mod texts;
 
+use crate::arch::Registers;
+use libc::user_regs_struct;
+
 /// A target's name, as in fuzz/fuzz_targets and fuzz/corpus, and what it checks of any input.
 pub type Target = (&'static str, fn(&[u8]));
 
@@ -48,6 +51,12 @@ impl Pieces<'_> {
 
     fn long(&mut self) -> u64 {
         u64::from_le_bytes(self.take())
+    }
+
+    fn registers(&mut self) -> Registers {
+        const BYTES: usize = size_of::<user_regs_struct>();
+        // SAFETY: integers only, for which all bytes are values, and the same size.
+        Registers(unsafe { std::mem::transmute::<[u8; BYTES], user_regs_struct>(self.take()) })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Stops and calls: what the kernel says of them, the filter that picks them, registers, memory.
 
 use super::Pieces;
-use crate::arch::{AUDIT_ARCH_I386, AUDIT_ARCH_X86_64, Abi, Call, Injected, Registers, X32_BIT, low32};
+use crate::arch::{AUDIT_ARCH_I386, AUDIT_ARCH_X86_64, Abi, Call, Injected, X32_BIT, low32};
 use crate::handlers::{self, Condition};
 use crate::ptrace::memory::{WORD_BYTES, aligned_words};
 use crate::ptrace::{RawInfo, SyscallInfo};
@@ -146,12 +146,9 @@ pub fn wait_status(input: &[u8]) {
 
 /// An injected call changes the registers that it needs; a call made again can be taken back.
 pub fn registers(input: &[u8]) {
-    const BYTES: usize = size_of::<user_regs_struct>();
     let mut pieces = Pieces(input);
     let arguments: [u64; 6] = std::array::from_fn(|_| pieces.long());
-    // SAFETY: integers only, for which all bytes are values, and the same size.
-    let mut before =
-        Registers(unsafe { std::mem::transmute::<[u8; BYTES], user_regs_struct>(pieces.take()) });
+    let mut before = pieces.registers();
     // Behind an instruction, wherever that is.
     before.0.rip = before.0.rip.max(2);
     for abi in [Abi::X86_64, Abi::I386, Abi::X32] {

@@ -3,27 +3,17 @@
 #![allow(clippy::unwrap_used)] // a target that panics has found something
 
 use super::Pieces;
-use crate::arch::{Call, Registers};
+use crate::arch::Call;
 use crate::fast_path::BASES;
 use crate::fast_path::page::{HEADER_BYTES, Interests, Page, STUB_BYTES};
 use crate::fast_path::site::{Patchable, REACH, Via, recognise};
-use libc::user_regs_struct;
 use std::sync::LazyLock;
-
-const REGISTERS_BYTES: usize = size_of::<user_regs_struct>();
-
-fn registers(pieces: &mut Pieces) -> Registers {
-    // SAFETY: plain integers, for which all bytes are a value.
-    Registers(unsafe {
-        std::mem::transmute::<[u8; REGISTERS_BYTES], user_regs_struct>(pieces.take::<REGISTERS_BYTES>())
-    })
-}
 
 /// What is patched is a call that has just been made, and room that nobody executes; a jump leads there.
 pub fn site(input: &[u8]) {
     let mut pieces = Pieces(input);
     let [kind, split] = pieces.take();
-    let mut registers = registers(&mut pieces);
+    let mut registers = pieces.registers();
     // Where kernels put no code, sums would wrap.
     registers.0.rip = (registers.0.rip % (1 << 46)) + (1 << 20);
     let call = [Call::Open, Call::Openat, Call::Openat2][usize::from(kind % 3)];
@@ -74,7 +64,7 @@ pub fn stub_page(input: &[u8]) {
     });
     let mut pieces = Pieces(input);
     let near = pieces.word() % 0x1100;
-    let mut registers = registers(&mut pieces);
+    let mut registers = pieces.registers();
     registers.0.rip = u64::from(BASES[0]) + u64::from(near);
     let place = PAGE.place(&registers);
     assert_eq!(place.is_some(), near < 0x1000);

@@ -4,6 +4,22 @@
 use std::ffi::{CStr, CString};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+/// Files with names like those of tables and descriptors, and nearly so.
+const NAMES: [&str; 12] = [
+    "mounts",
+    "mountinfo",
+    "mtab",
+    "m",
+    "ab",
+    "xmounts",
+    "mounts.1",
+    "12",
+    "77",
+    "1234567",
+    "12345678",
+    "fd9",
+];
+
 const PLAIN: &CStr = c"/proc/version";
 const TABLE: &CStr = c"/proc/self/mounts";
 
@@ -83,44 +99,21 @@ fn paths(folder: &str) {
     let table = std::fs::File::open("/proc/self/mounts").unwrap();
     // SAFETY: no pointers; the numbers are free.
     unsafe { assert!(libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&table), 77) == 77) };
-    for name in [
-        "mounts",
-        "mountinfo",
-        "mtab",
-        "m",
-        "ab",
-        "xmounts",
-        "mounts.1",
-        "12",
-        "77",
-        "1234567",
-        "12345678",
-        "fd9",
-    ] {
+    for name in NAMES {
         std::fs::write(name, name).unwrap();
     }
     let long = format!("{}{folder}/mounts", "/.".repeat(1900));
     let long_plain = format!("{}{folder}/plain", "/.".repeat(1900));
     let too_long = format!("{}{folder}/plain", "/.".repeat(2100));
-    let mut spellings: Vec<String> = [
+    let elsewhere = [
         "",
         ".",
         "/",
         "plain",
         "./plain",
         "plain/",
-        "mounts",
         "./mounts",
         "mounts/",
-        "m",
-        "ab",
-        "xmounts",
-        "mounts.1",
-        "12",
-        "77",
-        "1234567",
-        "12345678",
-        "fd9",
         "/proc/self/mounts",
         "/proc/self//mounts",
         "/proc/self/mounts/",
@@ -137,11 +130,9 @@ fn paths(folder: &str) {
         "/proc/self/mountstats",
         "../proc/self/mounts",
         "/proc/1234567",
-        "mtab",
         "no/mounts",
-    ]
-    .map(str::to_owned)
-    .to_vec();
+    ];
+    let mut spellings: Vec<String> = NAMES.iter().chain(&elsewhere).map(|s| (*s).to_owned()).collect();
     spellings.extend([long, long_plain, too_long]);
     for flags in [
         libc::O_RDONLY,

@@ -7,7 +7,7 @@ use crate::log::{Format, Verbosity};
 use crate::rules::{Mapping, Profile};
 use crate::sandbox;
 use anyhow::{Context, Result, bail};
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, Parser, ValueHint};
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::os::unix::ffi::OsStrExt;
@@ -27,21 +27,21 @@ pub struct Arguments {
     map: Vec<Mapping>,
 
     /// Only mounts at or below PATH; may be repeated.
-    #[arg(long, value_name = "PATH", value_parser = mount_point)]
+    #[arg(long, value_name = "PATH", value_parser = mount_point, value_hint = ValueHint::DirPath)]
     only: Vec<PathBuf>,
 
     /// Not the mounts at or below PATH; may be repeated. The longest of --only and --except decides.
-    #[arg(long, value_name = "PATH", value_parser = mount_point)]
+    #[arg(long, value_name = "PATH", value_parser = mount_point, value_hint = ValueHint::DirPath)]
     except: Vec<PathBuf>,
 
     /// Supplies what a sandbox lacks: auto (gvisor inside gVisor, otherwise none), none, gvisor, or a
     /// file.
-    #[arg(long, value_name = "auto|none|gvisor|FILE", default_value = "auto")]
+    #[arg(long, value_name = "auto|none|gvisor|FILE", default_value = "auto", value_hint = ValueHint::FilePath)]
     profile: String,
 
     /// Leaves PROGRAM alone, and all that it starts: it sees file systems as they are. A name, or a path; may be
     /// repeated. (strace, gdb and other tracers work without it, and take what they trace out.)
-    #[arg(long, value_name = "PROGRAM")]
+    #[arg(long, value_name = "PROGRAM", value_hint = ValueHint::CommandName)]
     untraced: Vec<OsString>,
 
     /// Prints the profile that applies, as TOML to edit and give back with --profile, and ends.
@@ -59,7 +59,7 @@ pub struct Arguments {
     verbose: u8,
 
     /// Writes the log to FILE (appending) instead of stderr.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     log_file: Option<PathBuf>,
 
     /// How the log's lines look.
@@ -84,7 +84,7 @@ pub struct Arguments {
     fast_path_after: u8,
 
     /// The command and its arguments.
-    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
+    #[arg(trailing_var_arg = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
     command: Vec<OsString>,
 }
 

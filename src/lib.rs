@@ -1,7 +1,19 @@
 //! `fsmasq`, a prefix for a command: everything that the command starts sees 9p file systems as ext4.
 //!
 //! The binary is a thin face of this library: [`Launcher`] is what it does, [`Rules`] say what is shown
-//! as what. See ARCHITECTURE.md for the map of the modules; dependencies point one way:
+//! as what.
+//!
+//! ```no_run
+//! use fsmasq::Launcher;
+//!
+//! let mapping = "9p=xfs".parse().expect("both are names of types");
+//! // Returns only where the command could not begin: this process becomes the command.
+//! let error = Launcher::new("df").args(["-T"]).map(mapping).exec();
+//! eprintln!("{error}");
+//! std::process::exit(error.exit_code().into());
+//! ```
+//!
+//! See ARCHITECTURE.md for the map of the modules; dependencies point one way:
 //! `launch` → `tracer` → `fast_path` → `handlers` → `ptrace`, `rewrite`, `rules` → `arch`.
 
 // What only the fast path asks for is not asked for where there is none.

@@ -114,6 +114,9 @@ impl<'a> Bundle<'a> {
             fs::copy(source, local.join(name)).with_context(|| source.display().to_string())?;
         }
         symlink("node", local.join("kubectl"))?;
+        if let Some(metrics_server) = &programs.metrics_server {
+            fs::copy(metrics_server, local.join("metrics-server"))?;
+        }
         fs::copy(&programs.host_local, root.join("opt/cni/bin/host-local"))?;
         copy_with_libraries(&programs.launcher, &local.join("fsmasq"), &root)?;
         let ip = find_on_path("ip").context("ip is not on PATH; the package is iproute2")?;

@@ -1,5 +1,6 @@
 //! What the node's log says.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::time::Duration;
@@ -76,19 +77,19 @@ const CADVISOR: &[&str] = &[
 struct Known {
     words: &'static str,
     what: &'static str,
-    /// More of them are errors.
+    /// More of them about one and the same cgroup are errors.
     at_most: usize,
 }
 
 const KNOWN: &[Known] = &[
     Known { words: "failed to get network devices", what: "no /sys/class/net", at_most: usize::MAX },
     Known { words: "oom events will not be reported", what: "no kernel log", at_most: usize::MAX },
-    // A cgroup that the kubelet has just made has no sample yet; on any machine, once per start. For a container whose
-    // figures can't be read it would be said again and again.
+    // A cgroup that has just been made has no sample yet; on any machine, once for each that asks at this moment. For a
+    // container whose figures can't be read it would be said again and again.
     Known {
         words: "partial failure issuing cadvisor.containerinfov2",
         what: "a first sample came late",
-        at_most: 2,
+        at_most: 3,
     },
     // The same, said by the summary of the kubelet's own cgroup, with a sample or the cgroup itself still missing.
     Known {
@@ -116,20 +117,37 @@ pub fn cadvisor_row(name: &str, bundle: &Bundle) -> Result<Row> {
 /// The errors, and what of the known was seen.
 fn cadvisor_errors(log: &str) -> (Vec<&str>, Vec<&'static str>) {
     let mut errors = Vec::new();
-    let mut counts = vec![0; KNOWN.len()];
+    let mut counts = HashMap::new();
+    let mut seen = Vec::new();
     for line in log.lines().filter(|line| is_error(line)) {
         let lower = line.to_lowercase();
         if !CADVISOR.iter().any(|words| lower.contains(words)) {
             continue;
         }
-        let known = KNOWN.iter().zip(&mut counts).find(|(known, _)| lower.contains(known.words));
-        match known {
-            Some((known, count)) if *count < known.at_most => *count += 1,
-            _ => errors.push(line),
+        let Some(known) = KNOWN.iter().find(|known| lower.contains(known.words)) else {
+            errors.push(line);
+            continue;
+        };
+        let mut too_many = false;
+        for cgroup in cgroups(line) {
+            let count = counts.entry((known.words, cgroup)).or_insert(0);
+            *count += 1;
+            too_many |= *count > known.at_most;
+        }
+        if too_many {
+            errors.push(line);
+        } else if !seen.contains(&known.what) {
+            seen.push(known.what);
         }
     }
-    let seen = KNOWN.iter().zip(counts).filter(|(_, count)| *count > 0).map(|(known, _)| known.what);
-    (errors, seen.collect())
+    (errors, seen)
+}
+
+/// The absolute paths in quotation marks, which klog escapes in a line's values; "" for a line that has none.
+fn cgroups(line: &str) -> Vec<&str> {
+    let names = line.split('"').map(|part| part.trim_end_matches('\\')).filter(|part| part.starts_with('/'));
+    let names: Vec<&str> = names.collect();
+    if names.is_empty() { vec![""] } else { names }
 }
 
 /// klog's lines begin with a letter for the severity and the date, as in `E1122 19:10:19.276463`.
@@ -166,7 +184,19 @@ mod tests {
     #[test]
     fn a_late_sample_is_expected_at_a_start_and_an_error_when_it_goes_on() {
         let late = "E1122 19:48:46.6 11 cadvisor_stats_provider.go:567] \"Partial failure issuing cadvisor.ContainerInfoV2\"";
-        assert!(cadvisor_errors(&[late, late].join("\n")).0.is_empty());
-        assert_eq!(cadvisor_errors(&[late, late, late].join("\n")).0, [late]);
+        assert!(cadvisor_errors(&[late; 3].join("\n")).0.is_empty());
+        assert_eq!(cadvisor_errors(&[late; 4].join("\n")).0, [late]);
+    }
+    #[test]
+    fn a_late_sample_is_counted_for_each_container() {
+        let late = |pod| {
+            let start = "E1122 19:48:46.6 11 cadvisor_stats_provider.go:567]";
+            format!(
+                r#"{start} "Partial failure issuing cadvisor.ContainerInfoV2" err="[\"/kubepods/{pod}\": RecentStats]""#
+            )
+        };
+        let others: Vec<String> = (0..9).map(late).collect();
+        assert!(cadvisor_errors(&others.join("\n")).0.is_empty());
+        assert_eq!(cadvisor_errors(&[late(1), late(1), late(1), late(1)].join("\n")).0, [late(1)]);
     }
 }

@@ -89,6 +89,8 @@ pub struct Programs {
     pub containerd: Containerd,
     pub runc: PathBuf,
     pub host_local: PathBuf,
+    /// Where the checks need it; k3s has its own.
+    pub metrics_server: Option<PathBuf>,
     pub k3s: Option<PathBuf>,
 }
 
@@ -110,6 +112,11 @@ impl Programs {
             runc: cache.runc()?,
             host_local: cache.host_local()?,
             node: cache.node()?,
+            metrics_server: if setup.prefix.is_some() && setup.workload == Workload::Node {
+                Some(cache.metrics_server()?)
+            } else {
+                None
+            },
             k3s,
         })
     }

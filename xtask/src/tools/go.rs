@@ -63,6 +63,14 @@ pub const CNI: Tool = Tool {
     ..PLAIN
 };
 
+/// With Kubernetes modules newer than the node's: it doesn't compile with those.
+pub const METRICS_SERVER: Tool = Tool {
+    name: "metrics-server",
+    module: "tests/cluster/tools/metrics-server",
+    packages: &["sigs.k8s.io/metrics-server/cmd/metrics-server"],
+    ..PLAIN
+};
+
 pub const NODE: Tool = Tool {
     name: "node",
     module: "tests/cluster/node",

@@ -32,8 +32,12 @@ type step struct {
 
 var phases = map[string][]step{
 	"first":     firstPhase,
+	"kept":      keptPhase,
 	"restarted": restartedPhase,
 }
+
+// patience is the deadline of a step in phases that wait for what takes more than the usual minute.
+var patience = map[string]time.Duration{"kept": 2 * time.Minute}
 
 // cluster is what the checks need to reach the node.
 type cluster struct {
@@ -51,7 +55,7 @@ const (
 func Run(phase string) error {
 	steps, known := phases[phase]
 	if !known {
-		return fmt.Errorf("unknown phase %q; there are: first, restarted", phase)
+		return fmt.Errorf("unknown phase %q; there are: first, kept, restarted", phase)
 	}
 	kubeconfig := server.AdminKubeconfig
 	if given := os.Getenv("KUBECONFIG"); given != "" {
@@ -65,17 +69,21 @@ func Run(phase string) error {
 	if err != nil {
 		return err
 	}
+	limit := stepTimeout
+	if given, known := patience[phase]; known {
+		limit = given
+	}
 	output := json.NewEncoder(os.Stdout)
 	for _, s := range steps {
-		if err := output.Encode(runStep(s, &cluster{client, config})); err != nil {
+		if err := output.Encode(runStep(s, &cluster{client, config}, limit)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func runStep(s step, c *cluster) line {
-	ctx, cancel := context.WithTimeout(context.Background(), stepTimeout)
+func runStep(s step, c *cluster, limit time.Duration) line {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	started := time.Now()
 	value, err := s.run(ctx, c)
@@ -91,15 +99,21 @@ func runStep(s step, c *cluster) line {
 
 // await calls look until it is content, and says at the deadline what it was that did not come.
 func await(ctx context.Context, what string, look func() (string, error)) (string, error) {
+	began := time.Now()
+	var value string
+	var missing error
 	for {
-		value, err := look()
+		seen, err := look()
 		if err == nil {
-			return value, nil
+			return seen, nil
+		}
+		if missing == nil || ctx.Err() == nil { // else the deadline is all that the error tells
+			value, missing = seen, err
 		}
 		select {
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return value, fmt.Errorf("waited %v for %s: %w", stepTimeout, what, err)
+				return value, fmt.Errorf("waited %v for %s: %w", time.Since(began).Round(time.Second), what, missing)
 			}
 			return value, ctx.Err()
 		case <-time.After(pollPause):

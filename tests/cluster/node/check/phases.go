@@ -25,6 +25,24 @@ var firstPhase = []step{
 	{"pod deleted", deletePod},
 }
 
+// keptPhase is run after firstPhase, where there is time for it: what is lost with a kubelet that has no figures, or made
+// ones, of its containers. All is made by the first step and gone after the last.
+var keptPhase = []step{
+	{"objects of kept.yaml created", createKept},
+	{"status of a crashed container", crashStatus},
+	{"status of a running container", runningStatus},
+	{"PersistentVolume, kept across pods", persistentVolume},
+	{"a pod gets load", loadBegun},
+	{"stats/summary: ephemeral storage", ephemeralStorage},
+	{"eviction by ephemeral storage", evictions},
+	{"metrics-server: API available", metricsAPI},
+	{"kubectl top node", topNode},
+	{"kubectl top pod", topPods},
+	{"autoscaled up by CPU", scaledUp},
+	{"autoscaled down again", scaledDown},
+	{"objects of kept.yaml deleted", deleteKept},
+}
+
 // restartedPhase is run after the node was stopped and started again on the same directories.
 var restartedPhase = []step{
 	{"restarted: node Ready", nodeReady},

@@ -22,6 +22,7 @@ pub fn cases() -> Vec<Case> {
             a_missing_file_has_content_and_what_is_written_is_seen_by_all,
             a_pattern_gives_each_file_a_value_of_its_own,
             content_that_may_not_be_written_stays,
+            a_supplied_file_is_on_the_file_system_of_its_folder,
             a_stand_in_is_opened_by_its_absolute_path,
             a_stand_in_beside_the_missing_file_is_opened_even_beneath_a_descriptor,
             a_file_that_refuses_writes_keeps_what_was_written,
@@ -122,6 +123,16 @@ fn content_that_may_not_be_written_stays(engine: Engine) {
     let rules = format!("[[file]]\npath = \"{MISSING}\"\nwhen = \"missing\"\ncontent = \"fixed\"");
     let script = format!("cat {MISSING}; (echo 1 > {MISSING}) 2>/dev/null || echo refused; cat {MISSING}");
     assert_eq!(finish(&mut under(engine, &rules, &script)).quiet_success().text(), "fixed\nrefused\nfixed\n");
+}
+
+fn a_supplied_file_is_on_the_file_system_of_its_folder(engine: Engine) {
+    let file = "/sys/kernel/fsmasq_no_such_file";
+    let rules = format!("[[file]]\npath = \"{file}\"\nwhen = \"missing\"\ncontent = \"1\"");
+    let script = format!("{} --guest statfs {file}", stage().guest.display());
+    let seen = finish(&mut under(engine, &rules, &script)).quiet_success().text();
+    let answer = seen.lines().find(|line| line.starts_with("fstatfs ")).unwrap_or_default();
+    // SYSFS_MAGIC (linux/magic.h), in memory's order.
+    assert!(answer.starts_with(&format!("fstatfs {file} Ok(0) 7265656200000000 ")), "{seen}");
 }
 
 fn a_stand_in_is_opened_by_its_absolute_path(engine: Engine) {

@@ -6,10 +6,11 @@ use super::object::{Object, mountinfo, read_table};
 use crate::ptrace::Tid;
 use crate::rewrite::mount_table::{Format, mounts, unescape};
 use crate::rewrite::statfs::STRUCT_BYTES;
+use crate::rules::FsType;
 use crate::rules::profile::last_component;
 use std::fs;
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::str::FromStr;
 
 /// How readlink shows a memfd, in front of and behind its name.
@@ -48,12 +49,26 @@ pub fn companion_mountinfo(tid: Tid, table: &OpenTable) -> impl Iterator<Item = 
         .filter_map(|path| read_table(&path).ok())
 }
 
-/// Whether a descriptor is one of ours that stands for a file of procfs. Stateless: the name says it. A
-/// program that gives such a name to a memfd of its own deceives only itself.
-pub fn is_substituted(tid: Tid, fd: i32) -> bool {
-    let Ok(link) = fs::read_link(format!("{tid}/fd/{fd}")) else { return false };
-    let name = link.as_os_str().as_bytes().strip_prefix(MEMFD_PREFIX);
-    name.is_some_and(|name| name.starts_with(b"/proc/") && name.ends_with(DELETED_SUFFIX))
+/// The path that a descriptor of ours stands for. Stateless: the name says it. A program that gives such a name to a
+/// memfd of its own deceives only itself.
+pub fn substituted(tid: Tid, fd: i32) -> Option<Vec<u8>> {
+    let link = fs::read_link(format!("{tid}/fd/{fd}")).ok()?.into_os_string().into_vec();
+    let name = link.strip_prefix(MEMFD_PREFIX)?.strip_suffix(DELETED_SUFFIX)?;
+    name.starts_with(b"/").then(|| name.to_vec())
+}
+
+/// The type of the file system that a task has at a path, as mount tables name it; told by the table alone, since to
+/// ask for the path itself could mean to wait for somebody. Links in the path are not followed.
+pub fn fstype_at(tid: Tid, path: &[u8]) -> Option<FsType> {
+    let table = mountinfo(tid).ok()?;
+    let is_above = |point: &[u8]| {
+        path.strip_prefix(point).is_some_and(|rest| rest.starts_with(b"/") || point.ends_with(b"/"))
+    };
+    // Of several mounts at one place the last one is seen.
+    let mount = mounts(Format::Mountinfo, &table)
+        .filter(|mount| is_above(&unescape(mount.mount_point)))
+        .max_by_key(|mount| mount.mount_point.len())?;
+    FsType::in_tables(std::str::from_utf8(mount.fstype).ok()?)
 }
 
 /// What to call a descriptor in the log.

@@ -25,8 +25,11 @@ pub async fn handle(task: Traced, environment: Rc<Environment>) -> Result<Outcom
     task.with_stopped(|stopped| environment.memory.read(stopped, buffer, &mut start))?;
 
     let fd = int_argument(task.arguments[0]);
-    if by_descriptor && magic(start) == TMPFS_MAGIC && procfs::is_substituted(task.tid, fd) {
-        return as_procfs(&task, &environment, buffer);
+    if by_descriptor
+        && magic(start) == TMPFS_MAGIC
+        && let Some(path) = procfs::substituted(task.tid, fd)
+    {
+        return as_at(&task, &environment, buffer, &path);
     }
     let Some(mapping) = environment.rules.for_magic(magic(start)) else { return Ok(None) };
     if !environment.rules.scope.is_everything() {
@@ -55,12 +58,21 @@ pub async fn handle(task: Traced, environment: Rc<Environment>) -> Result<Outcom
     Ok(None)
 }
 
-/// A descriptor of ours stands for a file of procfs: say so.
-fn as_procfs(task: &Traced, environment: &Environment, buffer: u64) -> Result<Outcome> {
-    if let Some(real) = procfs::own_statfs() {
-        // The layouts of 32-bit programs differ: there, only the magic is the real one.
-        let bytes = if task.abi == Abi::NATIVE { STRUCT_BYTES } else { MAGIC_BYTES };
-        task.with_stopped(|stopped| environment.memory.write(stopped, buffer, &real[..bytes]))?;
+/// A descriptor of ours stands for a file at that path: its file system is the answer. Of others than procfs, the magic.
+fn as_at(task: &Traced, environment: &Environment, buffer: u64, path: &[u8]) -> Result<Outcome> {
+    let real = match path.strip_prefix(b"/proc/") {
+        Some(_) => procfs::own_statfs().map(|real| {
+            // The layouts of 32-bit programs differ: there, only the magic is the real one.
+            let bytes = if task.abi == Abi::NATIVE { STRUCT_BYTES } else { MAGIC_BYTES };
+            real[..bytes].to_vec()
+        }),
+        None => procfs::fstype_at(task.tid, path).map(|real| {
+            let shown = environment.rules.for_magic(real.magic()).map_or(&real, |mapping| &mapping.to);
+            with_magic(shown.magic()).to_vec()
+        }),
+    };
+    if let Some(real) = real {
+        task.with_stopped(|stopped| environment.memory.write(stopped, buffer, &real))?;
     }
     Ok(None)
 }

@@ -121,6 +121,12 @@ impl FsType {
         Some(FsType { name: (*name).to_owned(), magic: *magic })
     }
 
+    /// The type that a mount table names so, the kernel's own included.
+    pub fn in_tables(name: &str) -> Option<FsType> {
+        let (name, magic) = KNOWN.iter().chain(KERNELS_OWN).find(|(known, _)| *known == name)?;
+        Some(FsType { name: (*name).to_owned(), magic: *magic })
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -35,6 +35,7 @@ mod mount_tables;
 mod namespaces;
 mod obstacles;
 mod other_tracers;
+mod output;
 mod outputs;
 mod places;
 mod profiles;
@@ -102,6 +103,7 @@ fn main() {
         breakage::cases(),
         control_groups::cases(),
         first_process::cases(),
+        output::cases(),
         outputs::cases(),
         supervision::cases(),
         init_signals::cases(),

@@ -2,6 +2,7 @@
 
 mod bench;
 mod cluster;
+mod dist;
 mod fuzz;
 mod parity;
 mod soak;
@@ -26,6 +27,8 @@ enum Task {
     Bench(bench::Arguments),
     /// A Kubernetes node in a gVisor sandbox, below one fsmasq prefix, checked point by point.
     Cluster(cluster::Arguments),
+    /// What is given to users: static program, man page, completions, Debian package, archive; and looks at all of it.
+    Dist(dist::Arguments),
     /// Arbitrary bytes for everything that reads those of a task or a file; writes docs/fuzzing.md.
     Fuzz(fuzz::Arguments),
     /// Test suites of other projects, bare and below the prefix; writes docs/parity.md.
@@ -53,6 +56,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Cluster(arguments) => cluster::run(&arguments),
+        Task::Dist(arguments) => dist::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Parity(arguments) => parity::run(&arguments),
         Task::Soak(arguments) => soak::run(&arguments),

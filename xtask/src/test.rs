@@ -17,6 +17,7 @@ use anyhow::{Context, Result, bail};
 use crate::tools::{Cache, repository};
 use runner::Runner;
 pub use tally::Tally;
+pub use tools::is_on_path;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -46,6 +47,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     // The tests name what they skip without these.
     tools::sandboxes(&cache, &mut runner, &mut tests);
     runner.suite("cargo test, with gVisor", tests);
+    let mut dist = Command::new(env::current_exe().context("finding this program")?);
+    dist.arg("dist");
+    runner.suite("what is given to users: program, package, man page, completions", dist);
     let mut parity = Command::new(env::current_exe().context("finding this program")?);
     parity.args(["parity", "--short"]);
     runner.suite("test suites of other projects, bare and below the prefix", parity);

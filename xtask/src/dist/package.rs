@@ -83,7 +83,7 @@ pub fn pack(tree: &Path, folder: &Path, epoch: &str) -> Result<PathBuf> {
     modes(&root)?;
     let deb = folder.join(format!("fsmasq_{VERSION}_amd64.deb"));
     let mut pack = Command::new("dpkg-deb");
-    pack.args(["--root-owner-group", "-Zxz", "--build"]).arg(&root).arg(&deb);
+    pack.args(["--root-owner-group", "-Zxz", "--threads-max=1", "--build"]).arg(&root).arg(&deb);
     run(pack.env("SOURCE_DATE_EPOCH", epoch))?;
     fs::remove_dir_all(&root)?;
     Ok(deb)
@@ -134,7 +134,9 @@ fn date(epoch: &str, form: &str) -> Result<String> {
 }
 
 fn size(path: &Path) -> Result<u64> {
-    let kilobytes = run(Command::new("du").args(["--summarize", "--apparent-size", "-k"]).arg(path))?;
-    let text = String::from_utf8_lossy(&kilobytes);
-    text.split_whitespace().next().and_then(|count| count.parse().ok()).context("du said no size")
+    // Of files only: a folder's own size is the file system's.
+    let mut find = Command::new("find");
+    let said = run(find.arg(path).args(["-type", "f", "-printf", "%s\n"]))?;
+    let text = String::from_utf8_lossy(&said).into_owned();
+    Ok(text.lines().filter_map(|size| size.parse::<u64>().ok()).sum::<u64>().div_ceil(1024))
 }

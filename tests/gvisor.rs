@@ -45,6 +45,7 @@ pub fn cases() -> Vec<Case> {
         add("a kernel parameter that is missing is written by root only", unprivileged);
         add("figures of control groups are missing elsewhere", elsewhere);
         add("the kernel log is there and empty", kernel_log);
+        add("fstatfs of a file of procfs says so", procfs);
         if sandbox != Sandbox::Old {
             // The old one has no cgroups.
             add("usage per CPU has a stand-in, also beneath a descriptor", usage_per_cpu);
@@ -239,6 +240,17 @@ fn elsewhere(sandbox: Sandbox) {
     if sandbox != Sandbox::Old {
         let script = "cd /sys/fs/cgroup/memory; cat memory.failcnt ../memory/memory.failcnt";
         assert_eq!(below(sandbox, PROFILE, script).quiet_success().text(), "0\n0\n");
+    }
+}
+
+fn procfs(sandbox: Sandbox) {
+    let script = "guest --guest statfs /proc/version | grep ^fstatfs";
+    let said = below(sandbox, PROFILE, script).quiet_success().text();
+    // PROC_SUPER_MAGIC (linux/magic.h), in memory's order.
+    assert!(said.starts_with("fstatfs /proc/version Ok(0) a09f000000000000 "), "{said}");
+    if sandbox == Sandbox::Old {
+        let said = below(sandbox, BARE, script).quiet_success().text();
+        assert!(said.starts_with("fstatfs /proc/version Err(38) "), "not lacking any more: {said}");
     }
 }
 

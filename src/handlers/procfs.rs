@@ -52,9 +52,15 @@ pub fn companion_mountinfo(tid: Tid, table: &OpenTable) -> impl Iterator<Item = 
 /// The path that a descriptor of ours stands for. Stateless: the name says it. A program that gives such a name to a
 /// memfd of its own deceives only itself.
 pub fn substituted(tid: Tid, fd: i32) -> Option<Vec<u8>> {
-    let link = fs::read_link(format!("{tid}/fd/{fd}")).ok()?.into_os_string().into_vec();
+    let link = path(tid, fd)?;
     let name = link.strip_prefix(MEMFD_PREFIX)?.strip_suffix(DELETED_SUFFIX)?;
     name.starts_with(b"/").then(|| name.to_vec())
+}
+
+/// The path of what is behind a descriptor, where that has one.
+pub fn path(tid: Tid, fd: i32) -> Option<Vec<u8>> {
+    let link = fs::read_link(format!("{tid}/fd/{fd}")).ok()?.into_os_string().into_vec();
+    link.starts_with(b"/").then_some(link)
 }
 
 /// The type of the file system that a task has at a path, as mount tables name it; told by the table alone, since to

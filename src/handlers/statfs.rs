@@ -13,7 +13,11 @@ use std::rc::Rc;
 pub const PATH_BYTES: usize = 4096;
 
 pub async fn handle(task: Traced, environment: Rc<Environment>) -> Result<Outcome> {
-    if task.run_call().await? != 0 {
+    let result = task.run_call().await?;
+    if result == -i64::from(libc::ENOSYS) && environment.rules.profile.statfs.by_table {
+        return by_table(&task, &environment);
+    }
+    if result != 0 {
         return Ok(None);
     }
     let by_descriptor = matches!(task.call, Call::Fstatfs | Call::Fstatfs64);
@@ -75,6 +79,25 @@ fn as_at(task: &Traced, environment: &Environment, buffer: u64, path: &[u8]) -> 
         task.with_stopped(|stopped| environment.memory.write(stopped, buffer, &real))?;
     }
     Ok(None)
+}
+
+/// The kernel does not implement the call for the descriptor's file system. (A path might mean to wait for somebody.)
+fn by_table(task: &Traced, environment: &Environment) -> Result<Outcome> {
+    let fd = int_argument(task.arguments[0]);
+    let kind = procfs::path(task.tid, fd).and_then(|path| procfs::fstype_at(task.tid, &path));
+    let (Call::Fstatfs, Abi::NATIVE, Some(kind)) = (task.call, task.abi, kind) else { return Ok(None) };
+    let mut answer = [0; STRUCT_BYTES];
+    answer[..MAGIC_BYTES].copy_from_slice(&with_magic(kind.magic()));
+    let buffer = task.arguments[1];
+    task.with_stopped(|stopped| environment.memory.write(stopped, buffer, &answer))?;
+    environment.statistics.rewritten(&Rewritten {
+        tid: task.tid,
+        call: task.call,
+        object: &|| format!("{fd} ({})", procfs::descriptor_name(task.tid, fd)),
+        was: "not implemented",
+        is: kind.name(),
+    });
+    Ok(Some(0))
 }
 
 /// Where the object of the call is mounted. A path is opened by the task itself, so that its own

@@ -17,6 +17,8 @@ pub struct Profile {
     pub name: String,
     #[serde(default)]
     pub source: SourceRule,
+    #[serde(default)]
+    pub statfs: StatfsRule,
     #[serde(default, rename = "file", skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileRule>,
 }
@@ -28,6 +30,15 @@ pub struct SourceRule {
     /// Gives masked mounts whose source is `none`, or is shared with another device, one of their own.
     #[serde(default)]
     pub unique: bool,
+}
+
+/// What statfs(2) and fstatfs(2) answer where the kernel does not implement them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct StatfsRule {
+    /// Answers fstatfs with the type in the mount table, and with no sizes, in place of ENOSYS.
+    #[serde(default)]
+    pub by_table: bool,
 }
 
 /// A file that the sandbox lacks, or that does not take a write.
@@ -94,6 +105,7 @@ impl Profile {
             version: FORMAT_VERSION,
             name: "none".into(),
             source: SourceRule::default(),
+            statfs: StatfsRule::default(),
             files: Vec::new(),
         }
     }

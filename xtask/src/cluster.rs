@@ -2,6 +2,7 @@
 //! and what is seen of it, check by check.
 
 pub mod bundle;
+mod cadvisor;
 pub mod checks;
 mod matrix;
 pub mod node_log;
@@ -22,7 +23,7 @@ use sandbox::Sandbox;
 use scratch::Scratch;
 use setup::{Cgroup, Programs, Setup, Workload};
 
-pub use matrix::test_matrix;
+use matrix::{test_cadvisor, test_matrix};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -50,6 +51,9 @@ pub struct Arguments {
     /// All of cgroup v1 and v2, with and without mounts of their own; and how it dies bare
     #[arg(long, conflicts_with_all = ["bare", "one_root", "shell", "keep", "k3s"])]
     matrix: bool,
+    /// Only what the kubelet asks cAdvisor for at its start, in each gVisor, that of 2022 included
+    #[arg(long, conflicts_with_all = ["bare", "one_root", "shell", "keep", "k3s", "matrix", "measure"])]
+    cadvisor: bool,
     /// The time until the node is Ready (cgroup v2, one root: the one kind that also runs bare), bare and below the prefix
     #[arg(long, conflicts_with_all = ["bare", "one_root", "shell", "keep", "k3s", "matrix"])]
     measure: bool,
@@ -64,6 +68,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     sandbox::stop_on_interrupt()?;
     if arguments.matrix {
         return test_matrix();
+    }
+    if arguments.cadvisor {
+        return test_cadvisor();
     }
     if arguments.measure {
         return measure();
@@ -150,6 +157,7 @@ fn check<'a>(bundle: &'a Bundle, kept: bool) -> Result<(Report, Option<Sandbox<'
     step("checks", || checks::run_phase(&sandbox, "first", &mut report))?;
     if kept {
         step("checks: what is kept", || checks::run_phase(&sandbox, "kept", &mut report))?;
+        step("checks: Services", || checks::run_phase(&sandbox, "services", &mut report))?;
     }
     report.push(node_log::cadvisor_row("no cAdvisor error in the log", bundle)?);
     report.push(checks::timed("node stopped cleanly", || step("node: stop", || sandbox.stop())));

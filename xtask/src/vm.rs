@@ -45,6 +45,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             prepared: false,
             workload: Workload::Node,
         };
+        if sandbox::interrupted() {
+            bail!("interrupted");
+        }
         let report = check(arguments, &setup, &mut acceleration)?;
         let (passed, failed) = report.counts();
         counts = (counts.0 + passed, counts.1 + failed);

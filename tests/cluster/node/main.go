@@ -16,8 +16,9 @@ const usage = `usage: node COMMAND
 
   server             run the node: etcd, apiserver, controller-manager, scheduler, kubelet; containerd as a child
   kubectl ARGS…      kubectl (also when this program is called by that name)
-  check PHASE        test the running node, one JSON line for each check; phases: first, kept, restarted
+  check PHASE        test the running node, one JSON line for each check; phases: first, kept, services, restarted
   mounts POINT       what the kernel says of a mount point, and of changes of the mount table, as JSON
+  cadvisor FOLDER    what cAdvisor says to a kubelet whose directory is this one, as JSON
   image BUSYBOX TAR  write the image that the pods run, made of a static busybox, as an OCI archive
 `
 
@@ -42,6 +43,8 @@ func run(arguments []string) error {
 		return check.Run(arguments[1])
 	case len(arguments) == 2 && arguments[0] == "mounts":
 		return printMounts(arguments[1])
+	case len(arguments) == 2 && arguments[0] == "cadvisor":
+		return printFigures(arguments[1])
 	case len(arguments) == 3 && arguments[0] == "image":
 		return image.Write(arguments[1], arguments[2])
 	default:

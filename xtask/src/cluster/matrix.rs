@@ -6,7 +6,7 @@ use super::bundle::Bundle;
 use super::report::{Report, fail_unless_none, tally};
 use super::scratch::Scratch;
 use super::setup::{Cgroup, Programs, Setup, Workload};
-use super::{bare_death, check, checks, sandbox};
+use super::{bare_death, cadvisor, check, checks, sandbox};
 
 /// Prints a line for each check of each setup, and fails if one failed.
 pub fn test_matrix() -> Result<()> {
@@ -24,8 +24,28 @@ pub fn test_matrix() -> Result<()> {
             Setup { cgroup: Cgroup::V1, own_mounts: true, prefix: None, prepared, workload: Workload::Node };
         print_and_count(&in_scratch(&setup, bare)?, &mut counts);
     }
+    print_and_count(&every_gvisor()?, &mut counts);
     println!("{}", tally(counts));
     fail_unless_none(counts.1)
+}
+
+/// cAdvisor alone, in each gVisor.
+pub fn test_cadvisor() -> Result<()> {
+    let report = every_gvisor()?;
+    print!("{}", report.lines());
+    println!("{}", report.tally());
+    report.into_result()
+}
+
+fn every_gvisor() -> Result<Report> {
+    let setup = Setup {
+        cgroup: Cgroup::V1,
+        own_mounts: true,
+        prefix: Some(Vec::new()),
+        prepared: false,
+        workload: Workload::Node,
+    };
+    in_scratch(&setup, cadvisor::rows)
 }
 
 fn in_scratch(setup: &Setup, work: fn(&Bundle) -> Result<Report>) -> Result<Report> {

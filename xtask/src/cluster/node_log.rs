@@ -98,6 +98,8 @@ const KNOWN: &[Known] = &[
         at_most: 2,
     },
     Known { words: "unknown container", what: "a new cgroup was seen late", at_most: 2 },
+    // The runtime's word that nothing runs there any more, as of one that crashes at once; on any machine.
+    Known { words: ": task ", what: "a container had ended when it was looked at", at_most: usize::MAX },
 ];
 
 /// The check that the log has no error of cAdvisor's but the known ones, which are told.

@@ -56,29 +56,51 @@ func scaledDown(ctx context.Context, c *cluster) (string, error) {
 	return scaled(ctx, c, 1)
 }
 
-// scaled waits until the autoscaler wants so many pods because of their CPU, and the deployment has them.
+// scaled waits until the autoscaler has said that it wants so many pods because of their CPU, and the deployment has them.
 func scaled(ctx context.Context, c *cluster, replicas int32) (string, error) {
+	figure := "not known any more" // by the time that the pods are there
 	return await(ctx, fmt.Sprintf("%d replica(s)", replicas), func() (string, error) {
 		scaler, err := c.AutoscalingV2().HorizontalPodAutoscalers(namespace).Get(ctx, "burn", metav1.GetOptions{})
 		if err != nil {
 			return "", err
 		}
-		if len(scaler.Status.CurrentMetrics) == 0 || scaler.Status.CurrentMetrics[0].Resource == nil ||
-			scaler.Status.CurrentMetrics[0].Resource.Current.AverageUtilization == nil {
-			return "", errors.New("the autoscaler knows no figure: " + conditions(scaler.Status.Conditions))
+		for _, metric := range scaler.Status.CurrentMetrics {
+			if metric.Resource != nil && metric.Resource.Current.AverageUtilization != nil {
+				figure = fmt.Sprintf("%d %%", *metric.Resource.Current.AverageUtilization)
+			}
+		}
+		seen := fmt.Sprintf("CPU of what was asked for %s, 50 %% wanted", figure)
+		reason, err := rescaled(ctx, c, fmt.Sprintf("New size: %d; reason: ", replicas))
+		if err != nil {
+			return seen, err
+		}
+		if reason == "" {
+			return seen, errors.New("not yet decided; " + conditions(scaler.Status.Conditions))
 		}
 		deployment, err := c.AppsV1().Deployments(namespace).Get(ctx, "burn", metav1.GetOptions{})
 		if err != nil {
-			return "", err
+			return seen, err
 		}
-		seen := fmt.Sprintf("at %d %% of what was asked for, 50 %% wanted: %d replica(s)",
-			*scaler.Status.CurrentMetrics[0].Resource.Current.AverageUtilization, deployment.Status.ReadyReplicas)
-		if scaler.Status.DesiredReplicas != replicas || deployment.Status.ReadyReplicas != replicas {
-			return seen, fmt.Errorf("%d wanted by the autoscaler, %d ready", scaler.Status.DesiredReplicas,
+		if deployment.Status.Replicas != replicas || deployment.Status.ReadyReplicas != replicas {
+			return seen, fmt.Errorf("the deployment has %d pods, %d of them ready", deployment.Status.Replicas,
 				deployment.Status.ReadyReplicas)
 		}
-		return seen, nil
+		return seen + ": " + reason, nil
 	})
+}
+
+// rescaled is the autoscaler's own word for what it has done, if that begins so.
+func rescaled(ctx context.Context, c *cluster, beginning string) (string, error) {
+	events, err := c.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.name=burn,reason=SuccessfulRescale"})
+	if err != nil {
+		return "", err
+	}
+	for _, event := range events.Items {
+		if strings.HasPrefix(event.Message, beginning) {
+			return event.Message, nil
+		}
+	}
+	return "", nil
 }
 
 func conditions(all []autoscalingv2.HorizontalPodAutoscalerCondition) string {

@@ -3,8 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log"
 	"net"
 	"net/netip"
+	"os"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -12,25 +15,37 @@ import (
 
 // addresses are those of the service ranges on one interface. Others on it are left alone.
 type addresses struct {
-	link   netlink.Link
+	name   string
 	ranges []netip.Prefix
 }
 
-func openAddresses(name string, ranges []netip.Prefix) (*addresses, error) {
-	// By number: asking for a link by name wants more of the kernel than gVisor has.
-	found, err := net.InterfaceByName(name)
+// link is found anew each time: a bridge may come with the first pod only.
+func (a *addresses) link() (netlink.Link, error) {
+	found, err := net.InterfaceByName(a.name)
 	if err != nil {
-		return nil, fmt.Errorf("the interface %s: %w", name, err)
+		return nil, fmt.Errorf("the interface %s: %w", a.name, err)
 	}
-	link := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Name: name, Index: found.Index}}
-	return &addresses{link, ranges}, nil
+	return &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Name: a.name, Index: found.Index}}, nil
+}
+
+// warn says what can't work in gVisor: there, as in other strict hosts, a packet that comes by one interface for the
+// address of another is forwarded or dropped.
+func (a *addresses) warn() {
+	forward, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward")
+	if a.name == "lo" && err == nil && strings.TrimSpace(string(forward)) == "0" {
+		log.Print("net.ipv4.ip_forward is 0: in gVisor, pods reach no address of lo; set it to 1, or name the pods' bridge by --interface")
+	}
 }
 
 // present lists the addresses of the service ranges, those of an earlier run included.
 func (a *addresses) present() (map[netip.Addr]bool, error) {
-	all, err := netlink.AddrList(a.link, netlink.FAMILY_ALL)
+	link, err := a.link()
 	if err != nil {
-		return nil, fmt.Errorf("listing addresses of %s: %w", a.link.Attrs().Name, err)
+		return nil, err
+	}
+	all, err := netlink.AddrList(link, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, fmt.Errorf("listing addresses of %s: %w", a.name, err)
 	}
 	present := make(map[netip.Addr]bool)
 	for _, one := range all {
@@ -52,17 +67,20 @@ func (a *addresses) inRange(address netip.Addr) bool {
 }
 
 func (a *addresses) add(address netip.Addr) error {
-	err := netlink.AddrAdd(a.link, single(address))
-	if err != nil && !errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("adding %v to %s: %w", address, a.link.Attrs().Name, err)
-	}
-	return nil
+	return a.change(netlink.AddrAdd, address, unix.EEXIST, "adding")
 }
 
 func (a *addresses) remove(address netip.Addr) error {
-	err := netlink.AddrDel(a.link, single(address))
-	if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
-		return fmt.Errorf("removing %v from %s: %w", address, a.link.Attrs().Name, err)
+	return a.change(netlink.AddrDel, address, unix.EADDRNOTAVAIL, "removing")
+}
+
+func (a *addresses) change(how func(netlink.Link, *netlink.Addr) error, address netip.Addr, done error, doing string) error {
+	link, err := a.link()
+	if err != nil {
+		return err
+	}
+	if err := how(link, single(address)); err != nil && !errors.Is(err, done) {
+		return fmt.Errorf("%s %v on %s: %w", doing, address, a.name, err)
 	}
 	return nil
 }

@@ -53,10 +53,8 @@ func run(stop context.Context, kubeconfig, link, cidr string, nodePorts bool) er
 		}
 		ranges = append(ranges, parsed)
 	}
-	addresses, err := openAddresses(link, ranges)
-	if err != nil {
-		return err
-	}
+	addresses := &addresses{link, ranges}
+	addresses.warn()
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return fmt.Errorf("credentials: %w", err)

@@ -15,27 +15,14 @@ images=/var/lib/rancher/k3s/agent/images
 mkdir -p $images
 cp /usr/local/lib/images/busybox.tar $images/
 
-# Where the plugin above is. k3s reads drop-ins beside its own containerd configuration.
-dropins=/var/lib/rancher/k3s/agent/etc/containerd/config-v3.toml.d
-mkdir -p $dropins
-cat >$dropins/sandbox.toml <<'TOML'
-[plugins."io.containerd.cri.v1.runtime".cni]
-  bin_dirs = ["/opt/cni/bin"]
-  conf_dir = "/etc/cni/net.d"
-  use_internal_loopback = true
-TOML
-
-# gVisor's iptables lack the matches of the kubelet's own chains.
-mkdir -p /etc/rancher/k3s
-cat >/etc/rancher/k3s/kubelet.yaml <<'YAML'
-apiVersion: kubelet.config.k8s.io/v1beta1
-kind: KubeletConfiguration
-makeIPTablesUtilChains: false
+# Settings and the network plugin, here and not when the sandbox is made: /var/lib/rancher may be a mount.
+sh /usr/local/lib/k3s/install.sh
+# What this sandbox wants otherwise.
+cat >>/etc/rancher/k3s/config.yaml <<'YAML'
+node-name: node
+node-ip: 10.42.0.1
+advertise-address: 10.42.0.1
+pause-image: localhost/fsmasq/busybox:1
 YAML
 
-exec k3s server \
-	--node-name=node --node-ip=10.42.0.1 --advertise-address=10.42.0.1 \
-	--flannel-backend=none --disable-network-policy --disable-kube-proxy \
-	--disable=coredns,local-storage,metrics-server,servicelb,traefik \
-	--snapshotter=native --pause-image=localhost/fsmasq/busybox:1 \
-	--kubelet-arg=config=/etc/rancher/k3s/kubelet.yaml
+exec k3s server --disable=coredns --disable=local-storage

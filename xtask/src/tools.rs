@@ -98,6 +98,16 @@ impl Cache {
         go::build(self, &go::METRICS_SERVER).map(|folder| folder.join("metrics-server"))
     }
 
+    /// The cluster's DNS server, with the plugins that a cluster needs.
+    pub fn coredns(&self) -> Result<PathBuf> {
+        go::build(self, &go::COREDNS).map(|folder| folder.join("coredns"))
+    }
+
+    /// examples/service-proxy.
+    pub fn service_proxy(&self) -> Result<PathBuf> {
+        go::build(self, &go::SERVICE_PROXY).map(|folder| folder.join("service-proxy"))
+    }
+
     /// The Kubernetes node of tests/cluster/node, which is kubectl, too.
     pub fn node(&self) -> Result<PathBuf> {
         go::build(self, &go::NODE).map(|folder| folder.join("node"))

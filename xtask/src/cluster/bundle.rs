@@ -1,7 +1,7 @@
 //! The OCI bundle of the sandbox: a root directory with little more than busybox and the programs of the node.
 
 use std::fs::{self, File};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -117,7 +117,16 @@ impl<'a> Bundle<'a> {
         if let Some(metrics_server) = &programs.metrics_server {
             fs::copy(metrics_server, local.join("metrics-server"))?;
         }
-        fs::copy(&programs.host_local, root.join("opt/cni/bin/host-local"))?;
+        // The network plugin, as it is put onto any node.
+        let examples = repository().join("examples/k3s");
+        let mut install = Command::new("sh");
+        install.arg(examples.join("install.sh")).arg("--root").arg(&root).arg("--network-only");
+        install.arg("--host-local").arg(&programs.host_local);
+        if let Some(services) = &programs.services {
+            install.arg("--service-proxy").arg(&services.proxy);
+            fs::copy(&services.dns, local.join("coredns"))?;
+        }
+        run(&mut install)?;
         copy_with_libraries(&programs.launcher, &local.join("fsmasq"), &root)?;
         let ip = find_on_path("ip").context("ip is not on PATH; the package is iproute2")?;
         // busybox has an applet of that name, which knows no veth.
@@ -138,12 +147,12 @@ impl<'a> Bundle<'a> {
         if let Some(k3s) = &programs.k3s {
             fs::copy(k3s, local.join("k3s"))?;
             fs::copy(cluster.join("k3s-node.sh"), root.join("usr/local/lib/k3s-node.sh"))?;
-            let files = cluster.join("node/server/files");
-            fs::create_dir_all(root.join("etc/cni/net.d"))?;
-            fs::copy(files.join("fsmasq-test.conflist"), root.join("etc/cni/net.d/10-fsmasq-test.conflist"))?;
-            let plugin = root.join("opt/cni/bin/fsmasq-test-bridge");
-            fs::copy(files.join("fsmasq-test-bridge.sh"), &plugin)?;
-            fs::set_permissions(&plugin, fs::Permissions::from_mode(0o755))?;
+            let settings = root.join("usr/local/lib/k3s");
+            fs::create_dir_all(&settings)?;
+            for entry in fs::read_dir(&examples)? {
+                let entry = entry?;
+                fs::copy(entry.path(), settings.join(entry.file_name()))?;
+            }
         }
         Ok(())
     }

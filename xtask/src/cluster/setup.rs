@@ -91,7 +91,15 @@ pub struct Programs {
     pub host_local: PathBuf,
     /// Where the checks need it; k3s has its own.
     pub metrics_server: Option<PathBuf>,
+    /// Where the checks need them, as above.
+    pub services: Option<Services>,
     pub k3s: Option<PathBuf>,
+}
+
+/// What makes Services usable: addresses and names.
+pub struct Services {
+    pub proxy: PathBuf,
+    pub dns: PathBuf,
 }
 
 impl Programs {
@@ -112,6 +120,11 @@ impl Programs {
             runc: cache.runc()?,
             host_local: cache.host_local()?,
             node: cache.node()?,
+            services: if setup.prefix.is_some() && setup.workload == Workload::Node {
+                Some(Services { proxy: cache.service_proxy()?, dns: cache.coredns()? })
+            } else {
+                None
+            },
             metrics_server: if setup.prefix.is_some() && setup.workload == Workload::Node {
                 Some(cache.metrics_server()?)
             } else {

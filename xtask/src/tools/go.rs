@@ -71,6 +71,13 @@ pub const METRICS_SERVER: Tool = Tool {
     ..PLAIN
 };
 
+/// With the metrics server's Kubernetes modules: those of the node are too old for it.
+pub const COREDNS: Tool =
+    Tool { name: "coredns", module: "tests/cluster/tools/coredns", packages: &["."], ..PLAIN };
+
+pub const SERVICE_PROXY: Tool =
+    Tool { name: "service-proxy", module: "examples/service-proxy", packages: &["."], ..PLAIN };
+
 pub const NODE: Tool = Tool {
     name: "node",
     module: "tests/cluster/node",

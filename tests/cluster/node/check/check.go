@@ -34,6 +34,7 @@ var phases = map[string][]step{
 	"first":     firstPhase,
 	"kept":      keptPhase,
 	"restarted": restartedPhase,
+	"services":  servicesPhase,
 }
 
 // patience is the deadline of a step in phases that wait for what takes more than the usual minute.
@@ -55,7 +56,7 @@ const (
 func Run(phase string) error {
 	steps, known := phases[phase]
 	if !known {
-		return fmt.Errorf("unknown phase %q; there are: first, kept, restarted", phase)
+		return fmt.Errorf("unknown phase %q; there are: first, kept, services, restarted", phase)
 	}
 	kubeconfig := server.AdminKubeconfig
 	if given := os.Getenv("KUBECONFIG"); given != "" {

@@ -13,7 +13,7 @@ import (
 //go:embed files
 var files embed.FS
 
-// prepareFiles writes what the parts of the node read: keys, kubeconfigs, configurations, the CNI plugin.
+// prepareFiles writes what the parts of the node read: keys, kubeconfigs, configurations.
 func prepareFiles() error {
 	for _, directory := range []string{stateDir, kubeletDir, "/var/log"} {
 		if err := os.MkdirAll(directory, 0o755); err != nil {
@@ -37,8 +37,6 @@ func prepareFiles() error {
 	}{
 		{"kubelet.yaml", kubeletConfig, 0o644},
 		{"containerd.toml", containerdConfig, 0o644},
-		{"fsmasq-test.conflist", "/etc/cni/net.d/10-fsmasq-test.conflist", 0o644},
-		{"fsmasq-test-bridge.sh", "/opt/cni/bin/fsmasq-test-bridge", 0o755},
 	} {
 		content, err := files.ReadFile("files/" + file.name)
 		if err != nil {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// prepareNetwork makes the bridge that pods are plugged into; its address is the node's own. The CNI plugin (a script
-// in files/) does the rest, per pod. A sandbox lacks what the usual plugins set: hairpin mode, and some routes.
+// prepareNetwork makes the bridge that pods are plugged into; its address is the node's own. The CNI plugin
+// (examples/k3s) does the rest, per pod. A sandbox lacks what the usual plugins set: hairpin mode, and some routes.
 func prepareNetwork() error {
 	if exec.Command("ip", "link", "show", bridgeName).Run() == nil {
 		return nil // the node was restarted in a sandbox that went on

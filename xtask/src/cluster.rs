@@ -158,7 +158,6 @@ fn check<'a>(bundle: &'a Bundle, kept: bool) -> Result<(Report, Option<Sandbox<'
     if kept {
         step("checks: what is kept", || checks::run_phase(&sandbox, "kept", &mut report))?;
         step("checks: Services", || checks::run_phase(&sandbox, "services", &mut report))?;
-        step("checks: Services", || checks::run_phase(&sandbox, "services", &mut report))?;
     }
     report.push(node_log::cadvisor_row("no cAdvisor error in the log", bundle)?);
     report.push(checks::timed("node stopped cleanly", || step("node: stop", || sandbox.stop())));

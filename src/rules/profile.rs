@@ -10,9 +10,11 @@ const GVISOR: &str = include_str!("../profiles/gvisor.toml");
 
 /// Rules beyond the rewriting of types.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Profile {
     /// Of the format: 1.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1)))]
     pub version: u32,
     pub name: String,
     #[serde(default)]
@@ -25,6 +27,7 @@ pub struct Profile {
 
 /// What the source of a masked mount looks like.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct SourceRule {
     /// Gives masked mounts whose source is `none`, or is shared with another device, one of their own.
@@ -34,6 +37,7 @@ pub struct SourceRule {
 
 /// What statfs(2) and fstatfs(2) answer where the kernel does not implement them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct StatfsRule {
     /// Answers fstatfs with the type in the mount table, and with no sizes, in place of ENOSYS.
@@ -43,6 +47,7 @@ pub struct StatfsRule {
 
 /// A file that the sandbox lacks, or that does not take a write.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct FileRule {
     /// An absolute path, or `**/NAME` for a file of that name in any folder.
@@ -64,6 +69,7 @@ pub struct FileRule {
 
 /// The condition under which a file rule applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum When {
     /// The file is not there.

@@ -5,6 +5,7 @@ mod cluster;
 mod dist;
 mod fuzz;
 mod parity;
+mod schema;
 mod soak;
 mod test;
 mod tools;
@@ -33,6 +34,8 @@ enum Task {
     Fuzz(fuzz::Arguments),
     /// Test suites of other projects, bare and below the prefix; writes docs/parity.md.
     Parity(parity::Arguments),
+    /// The JSON schema of profiles; writes docs/profile.schema.json.
+    Schema,
     /// Everything at once below one prefix, for many minutes; writes docs/soak.md.
     Soak(soak::Arguments),
     /// Every check and test that this machine can run.
@@ -59,6 +62,7 @@ fn main() -> anyhow::Result<()> {
         Task::Dist(arguments) => dist::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Parity(arguments) => parity::run(&arguments),
+        Task::Schema => schema::run(),
         Task::Soak(arguments) => soak::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
         Task::Vm(arguments) => vm::run(&arguments),

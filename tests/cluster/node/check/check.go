@@ -38,7 +38,7 @@ var phases = map[string][]step{
 }
 
 // patience is the deadline of a step in phases that wait for what takes more than the usual minute.
-var patience = map[string]time.Duration{"kept": 2 * time.Minute}
+var patience = map[string]time.Duration{"kept": 2 * time.Minute, "services": 3 * time.Minute}
 
 // cluster is what the checks need to reach the node.
 type cluster struct {

@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn the_built_in_profile_parses_and_survives_a_round_trip() {
         let profile = Profile::parse(GVISOR).map_err(|e| e.to_string());
-        assert!(profile.as_ref().is_ok_and(|p| p.files.len() == 16 && p.source.unique), "{profile:?}");
+        assert!(profile.as_ref().is_ok_and(|p| p.files.len() == 17 && p.source.unique), "{profile:?}");
         let again = profile.as_ref().map(|p| Profile::parse(&p.to_toml()).map_err(|e| e.to_string()));
         assert_eq!(again, Ok(profile.clone()));
     }
@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(matching(b"/x/dev/kmsg"), 0);
         // A file of such a name is not missing everywhere.
         for rule in rules.iter().filter(|rule| rule.literal_path().is_none()) {
-            assert_eq!(rule.on, ["cgroup", "cgroup2"], "{}", rule.path);
+            assert!(!rule.on.is_empty() && rule.on.iter().all(|t| t.starts_with("cgroup")), "{}", rule.path);
         }
     }
 

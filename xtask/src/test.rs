@@ -77,25 +77,33 @@ fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
-/// gofmt and go vet for each Go module below tests/, and for the guest program.
+/// gofmt and go vet for each Go module below tests/ and examples/, and for the guest program; and their own tests.
 fn go_checks(runner: &mut Runner) -> Result<()> {
     if !tools::is_on_path("go") {
         runner.skip("gofmt and go vet", "go");
         return Ok(());
     }
     let tests = repository().join("tests");
+    let examples = repository().join("examples");
     let mut format = Command::new("sh");
-    format.current_dir(&tests).args(["-c", "files=$(gofmt -l .); echo \"$files\"; [ -z \"$files\" ]"]);
+    format.arg("-c").arg("files=$(gofmt -l \"$@\"); echo \"$files\"; [ -z \"$files\" ]").arg("sh");
+    format.args([&tests, &examples]);
     runner.check("gofmt", format);
     let mut guest = Command::new("go");
     guest.current_dir(tests.join("guests")).args(["vet", "reader.go"]);
     runner.check("go vet tests/guests", guest);
-    for module in go_modules(&tests)? {
+    let mut modules = go_modules(&tests)?;
+    modules.extend(go_modules(&examples)?);
+    for module in modules {
         let name = module.strip_prefix(repository()).unwrap_or(&module).display().to_string();
         let mut vet = Command::new("go");
         vet.current_dir(&module).args(["vet", "./..."]);
         runner.check(&format!("go vet {name}"), vet);
     }
+    let proxy = examples.join("service-proxy");
+    let mut test = Command::new("go");
+    test.current_dir(proxy).args(["test", "./..."]);
+    runner.check("go test examples/service-proxy", test);
     Ok(())
 }
 

@@ -102,15 +102,11 @@ func summaryOfContainers(ctx context.Context, c *cluster) (string, error) {
 				if container.Rootfs == nil || zero(container.Rootfs.UsedBytes) || zero(container.Rootfs.CapacityBytes) {
 					return "", fmt.Errorf("container %s: no figures of its root", container.Name)
 				}
-				memory := "not counted"
-				if memoryIsCounted() {
-					if container.Memory == nil || zero(container.Memory.UsageBytes) {
-						return "", fmt.Errorf("container %s: no figure of its memory", container.Name)
-					}
-					memory = size(*container.Memory.UsageBytes)
+				if container.Memory == nil || zero(container.Memory.UsageBytes) {
+					return "", fmt.Errorf("container %s: no figure of its memory", container.Name)
 				}
 				text = append(text, fmt.Sprintf("%s cpu %.2f s memory %s root %s", container.Name,
-					float64(*container.CPU.UsageCoreNanoSeconds)/1e9, memory, size(*container.Rootfs.UsedBytes)))
+					float64(*container.CPU.UsageCoreNanoSeconds)/1e9, size(*container.Memory.UsageBytes), size(*container.Rootfs.UsedBytes)))
 			}
 		}
 		if len(text) < 3 {
@@ -118,27 +114,6 @@ func summaryOfContainers(ctx context.Context, c *cluster) (string, error) {
 		}
 		return strings.Join(text, ", "), nil
 	})
-}
-
-// memoryIsCounted says whether there are all figures of memory: gVisor has them with cgroup v1 only.
-func memoryIsCounted() bool {
-	var name syscall.Utsname
-	if syscall.Uname(&name) == nil && !strings.Contains(text(name.Release[:]), "gvisor") {
-		return true
-	}
-	_, err := os.Stat("/sys/fs/cgroup/memory")
-	return err == nil
-}
-
-func text(name []int8) string {
-	var bytes []byte
-	for _, c := range name {
-		if c == 0 {
-			break
-		}
-		bytes = append(bytes, byte(c))
-	}
-	return string(bytes)
 }
 
 func cadvisorMetrics(ctx context.Context, c *cluster) (string, error) {

@@ -13,38 +13,6 @@ import (
 	"fsmasq.test/node/server"
 )
 
-// whereServed makes a check where the metrics server serves figures. It wants the node's memory, which reads 0 in gVisor's
-// cgroup v2: the load's CPU, from the kubelet, is all that can be seen then.
-func whereServed(check func(context.Context, *cluster) (string, error)) func(context.Context, *cluster) (string, error) {
-	return func(ctx context.Context, c *cluster) (string, error) {
-		if memoryIsCounted() {
-			return check(ctx, c)
-		}
-		unserved := false
-		seen, err := await(ctx, "the CPU of the pod with load", func() (string, error) {
-			answer, err := kubeletSays(ctx, c, "metrics/resource")
-			if err != nil {
-				return "", err
-			}
-			figures := string(answer)
-			if unserved = strings.Contains(figures, "\nnode_memory_working_set_bytes 0 "); !unserved {
-				return "", nil
-			}
-			cpu := largest(figures, "container_cpu_usage_seconds_total", `container="burn"`)
-			if cpu == 0 {
-				return "", errors.New("the kubelet has none")
-			}
-			return fmt.Sprintf("NOT SEEN: the node's memory reads 0 in this cgroup v2, so the metrics server serves nothing; the "+
-				"kubelet says burn cpu %.1f s memory %s", cpu,
-				size(uint64(largest(figures, "container_memory_working_set_bytes", `container="burn"`)))), nil
-		})
-		if err != nil || unserved {
-			return seen, err
-		}
-		return check(ctx, c)
-	}
-}
-
 // metricsAPI wants the API that the metrics server adds to be there: it is, once that has seen figures twice.
 func metricsAPI(ctx context.Context, c *cluster) (string, error) {
 	return await(ctx, "the metrics server", func() (string, error) {

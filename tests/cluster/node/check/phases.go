@@ -35,11 +35,11 @@ var keptPhase = []step{
 	{"a pod gets load", loadBegun},
 	{"stats/summary: ephemeral storage", ephemeralStorage},
 	{"eviction by ephemeral storage", evictions},
-	{"metrics-server: API available", whereServed(metricsAPI)},
-	{"kubectl top node", whereServed(topNode)},
-	{"kubectl top pod", whereServed(topPods)},
-	{"autoscaled up by CPU", whereServed(scaledUp)},
-	{"autoscaled down again", whereServed(scaledDown)},
+	{"metrics-server: API available", metricsAPI},
+	{"kubectl top node", topNode},
+	{"kubectl top pod", topPods},
+	{"autoscaled up by CPU", scaledUp},
+	{"autoscaled down again", scaledDown},
 	{"objects of kept.yaml deleted", deleteKept},
 }
 

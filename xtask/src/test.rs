@@ -47,19 +47,21 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     // The tests name what they skip without these.
     tools::sandboxes(&cache, &mut runner, &mut tests);
     runner.suite("cargo test, with gVisor", tests);
-    let mut dist = Command::new(env::current_exe().context("finding this program")?);
-    dist.arg("dist");
-    runner.suite("what is given to users: program, package, man page, completions", dist);
-    let mut parity = Command::new(env::current_exe().context("finding this program")?);
-    parity.args(["parity", "--short"]);
-    runner.suite("test suites of other projects, bare and below the prefix", parity);
+    let itself = |words: &[&str]| -> Result<Command> {
+        let mut command = Command::new(env::current_exe().context("finding this program")?);
+        command.args(words);
+        Ok(command)
+    };
+    runner.suite("what is given to users: program, package, man page, completions", itself(&["dist"])?);
+    runner.suite("test suites of other projects, bare and below the prefix", itself(&["parity", "--short"])?);
     if arguments.quick {
-        runner.skip("the cluster", "to be run without --quick");
+        runner.skip("the cluster, and the machine on 9p shares", "to be run without --quick");
     } else {
-        let mut cluster = Command::new(env::current_exe().context("finding this program")?);
-        cluster.args(["cluster", "--matrix"]);
-        runner
-            .suite("the cluster in gVisor: cgroup v1 and v2, with and without mounts of their own", cluster);
+        runner.suite("the node on ordinary Linux, on 9p shares, in QEMU", itself(&["vm", "--lines"])?);
+        runner.suite(
+            "the cluster in gVisor: cgroup v1 and v2, with and without mounts of their own",
+            itself(&["cluster", "--matrix"])?,
+        );
     }
 
     let tally = runner.finish();

@@ -103,6 +103,11 @@ impl Cache {
         go::build(self, &go::COREDNS).map(|folder| folder.join("coredns"))
     }
 
+    /// What applies charts.
+    pub fn helm(&self) -> Result<PathBuf> {
+        go::build(self, &go::HELM).map(|folder| folder.join("helm"))
+    }
+
     /// examples/service-proxy.
     pub fn service_proxy(&self) -> Result<PathBuf> {
         go::build(self, &go::SERVICE_PROXY).map(|folder| folder.join("service-proxy"))

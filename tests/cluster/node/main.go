@@ -19,6 +19,7 @@ const usage = `usage: node COMMAND
   check PHASE        test the running node, one JSON line for each check; phases: first, kept, services, restarted
   mounts POINT       what the kernel says of a mount point, and of changes of the mount table, as JSON
   cadvisor FOLDER    what cAdvisor says to a kubelet whose directory is this one, as JSON
+  controller         keep a ConfigMap in each namespace that asks for one, from within a pod
   image BUSYBOX TAR  write the image that the pods run, made of a static busybox, as an OCI archive
 `
 
@@ -45,6 +46,8 @@ func run(arguments []string) error {
 		return printMounts(arguments[1])
 	case len(arguments) == 2 && arguments[0] == "cadvisor":
 		return printFigures(arguments[1])
+	case len(arguments) == 1 && arguments[0] == "controller":
+		return runController()
 	case len(arguments) == 3 && arguments[0] == "image":
 		return image.Write(arguments[1], arguments[2])
 	default:

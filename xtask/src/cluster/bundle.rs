@@ -125,6 +125,7 @@ impl<'a> Bundle<'a> {
         if let Some(services) = &programs.services {
             install.arg("--service-proxy").arg(&services.proxy);
             fs::copy(&services.dns, local.join("coredns"))?;
+            fs::copy(&services.helm, local.join("helm"))?;
         }
         run(&mut install)?;
         copy_with_libraries(&programs.launcher, &local.join("fsmasq"), &root)?;

@@ -96,10 +96,11 @@ pub struct Programs {
     pub k3s: Option<PathBuf>,
 }
 
-/// What makes Services usable: addresses and names.
+/// What makes Services usable, addresses and names; and what is tried with them.
 pub struct Services {
     pub proxy: PathBuf,
     pub dns: PathBuf,
+    pub helm: PathBuf,
 }
 
 impl Programs {
@@ -121,7 +122,7 @@ impl Programs {
             host_local: cache.host_local()?,
             node: cache.node()?,
             services: if setup.prefix.is_some() && setup.workload == Workload::Node {
-                Some(Services { proxy: cache.service_proxy()?, dns: cache.coredns()? })
+                Some(Services { proxy: cache.service_proxy()?, dns: cache.coredns()?, helm: cache.helm()? })
             } else {
                 None
             },

@@ -75,6 +75,13 @@ pub const METRICS_SERVER: Tool = Tool {
 pub const COREDNS: Tool =
     Tool { name: "coredns", module: "tests/cluster/tools/coredns", packages: &["."], ..PLAIN };
 
+pub const HELM: Tool = Tool {
+    name: "helm",
+    module: "tests/cluster/tools/helm",
+    packages: &["helm.sh/helm/v3/cmd/helm"],
+    ..PLAIN
+};
+
 pub const SERVICE_PROXY: Tool =
     Tool { name: "service-proxy", module: "examples/service-proxy", packages: &["."], ..PLAIN };
 

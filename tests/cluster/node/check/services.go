@@ -25,7 +25,7 @@ const (
 )
 
 // servicesPhase is run where there is time for it: Services without kube-proxy, by examples/service-proxy, and their
-// names, by CoreDNS. All is made by the first step and gone after the last.
+// names, by CoreDNS; a chart of helm's, with a controller that reaches the API by its Service. All is made by the first step and gone after the last.
 var servicesPhase = []step{
 	{"objects of services.yaml created", createServices},
 	{"Service's address from the node", serviceFromNode},
@@ -34,6 +34,10 @@ var servicesPhase = []step{
 	{"Service by its name from a pod (UDP)", serviceByName},
 	{"name over TCP", nameOverTCP},
 	{"API by its Service's name from a pod", apiByName},
+	{"chart installed by helm", chartInstalled},
+	{"controller makes what is wanted", controllerMakes},
+	{"controller makes anew what was deleted", controllerMakesAnew},
+	{"chart upgraded, and uninstalled", chartUninstalled},
 	{"deleted Service loses its address", serviceDeleted},
 	{"objects of services.yaml deleted", deleteServices},
 }

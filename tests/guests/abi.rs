@@ -253,14 +253,20 @@ pub fn vsyscall() {
             0xffff_ffff_ff60_0800,
         );
     }
-    let real_time = || std::time::UNIX_EPOCH.elapsed().unwrap().as_secs().cast_signed();
+    let seconds = |clock| {
+        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: `now` is one writable timespec.
+        assert_eq!(unsafe { libc::clock_gettime(clock, &raw mut now) }, 0);
+        now.tv_sec
+    };
     for _ in 0..1000 {
-        let before = real_time();
+        // `time` reads the clock as of the last tick, so for a few milliseconds a second it is one behind the exact one.
+        let before = seconds(libc::CLOCK_REALTIME_COARSE);
         let mut value = libc::timeval { tv_sec: 0, tv_usec: 0 };
         assert_eq!(time_of_day(&raw mut value, 0), 0);
         let mut stored = 0;
         let returned = time(&raw mut stored);
-        let after = real_time();
+        let after = seconds(libc::CLOCK_REALTIME);
         assert!((before..=after).contains(&value.tv_sec) && (before..=after).contains(&returned));
         assert_eq!(stored, returned);
         let (mut number, mut node) = (u32::MAX, u32::MAX);
